@@ -1,0 +1,103 @@
+"""Box geometry that the losses, the matchers and the decoders share."""
+
+from keras import ops
+
+# exp(16) is nine million anchor sizes: far beyond any box, and its square is a finite float32.
+MAX_LOG_SIZE = 16.0
+
+
+def edges_from_deltas(deltas, variance):
+    """Decodes centre/size deltas on the unit anchor (centre 0, size 1).
+
+    IoU does not change when both boxes are shifted and scaled per axis, so two boxes given as
+    deltas of the same anchor have the IoU of their decodings on this one, whatever the anchor was.
+
+    Args:
+        deltas: tensor `(..., 4)`. Centre deltas in anchor sizes and log size ratios, both divided
+            by `variance`; the order of the two axes does not matter.
+        variance: 4 floats, as in the encoding.
+
+    Returns:
+        `(low, high, size)`, each `(..., 2)`, in anchor sizes.
+    """
+    variance = ops.convert_to_tensor(variance, deltas.dtype)
+    scaled = deltas * variance
+    centre = scaled[..., :2]
+    size = ops.exp(ops.clip(scaled[..., 2:], -MAX_LOG_SIZE, MAX_LOG_SIZE))
+    return centre - size / 2, centre + size / 2, size
+
+
+def encode(boxes, anchors, variance):
+    """Expresses boxes as deltas of anchors: what a detector learns to predict.
+
+    The axes come in the order y, x, as KerasCV has them. A box or anchor without width or height
+    counts as one of a ten-thousandth of a pixel.
+
+    Args:
+        boxes: float tensor `(..., 4)`, x1, y1, x2, y2 in pixels.
+        anchors: float tensor that broadcasts with it, of the same format.
+        variance: 4 floats that the deltas are divided by.
+
+    Returns:
+        Tensor `(..., 4)`: centre y and x in anchor sizes, log ratios of height and width.
+    """
+    centre, size = _centre_and_size(boxes)
+    anchor_centre, anchor_size = _centre_and_size(anchors)
+    deltas = [(centre - anchor_centre) / anchor_size, ops.log(size / anchor_size)]
+    return ops.concatenate(deltas, axis=-1) / ops.convert_to_tensor(variance, boxes.dtype)
+
+
+def decode(deltas, anchors, variance):
+    """Undoes `encode`.
+
+    Args:
+        deltas: float tensor `(..., 4)`.
+        anchors: float tensor that broadcasts with it, x1, y1, x2, y2 in pixels.
+        variance: 4 floats, as in the encoding.
+
+    Returns:
+        Tensor `(..., 4)`, x1, y1, x2, y2 in pixels.
+    """
+    anchor_centre, anchor_size = _centre_and_size(anchors)
+    low, high, _ = edges_from_deltas(deltas, variance)
+    low, high = (anchor_centre + edge * anchor_size for edge in (low, high))
+    return ops.concatenate([ops.flip(low, axis=-1), ops.flip(high, axis=-1)], axis=-1)
+
+
+def iou(boxes_1, boxes_2):
+    """Intersection over union of aligned pairs; 0 where both boxes are empty.
+
+    Args:
+        boxes_1: float tensor `(..., 4)` as x1, y1, x2, y2. An inverted box counts as empty.
+        boxes_2: float tensor of the same shape.
+
+    Returns:
+        Tensor `(...)` in [0, 1].
+
+    Example:
+
+    >>> float(iou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([1.0, 0.0, 3.0, 2.0])))
+    0.3333333432674408
+    """
+    inter = _area(
+        ops.concatenate(
+            [
+                ops.maximum(boxes_1[..., :2], boxes_2[..., :2]),
+                ops.minimum(boxes_1[..., 2:], boxes_2[..., 2:]),
+            ],
+            axis=-1,
+        )
+    )
+    union = _area(boxes_1) + _area(boxes_2) - inter
+    return inter / ops.where(union > 0, union, ops.ones_like(union))
+
+
+def _centre_and_size(boxes):
+    """Centre and size `(..., 2)` in the order y, x."""
+    low, high = ops.flip(boxes[..., :2], axis=-1), ops.flip(boxes[..., 2:], axis=-1)
+    return (low + high) / 2, ops.maximum(high - low, 1e-4)
+
+
+def _area(boxes):
+    size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return size[..., 0] * size[..., 1]

@@ -1,0 +1,260 @@
+"""The losses on the contract: standard, harmonic, and the whole of HarmonicDet."""
+
+import keras
+
+from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.ops import BACKGROUND, IGNORED, Objective
+
+_BOX_VARIANCE = (0.1, 0.1, 0.2, 0.2)
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class HarmonicDetLoss(JointLoss):
+    """The HarmonicDet loss: classification and localisation trained together (12, 13).
+
+    For a positive with the classification loss CE, the probability p of its class and the IoU u
+    of its decoded box:
+
+        L_loc  = sum of smooth_l1 over the 4 deltas + alpha * (1 + u)^gamma * (1 - u)    (10, 11)
+        beta_r = exp(-L_loc),  beta_c = exp(-CE) = p                                      (3, 5)
+        L_TC   = max(0, |p - u| - margin) / (1 + exp(entropy))                            (8)
+        L_i    = (1 + beta_r) * CE + (1 + beta_c) * L_loc + L_TC                          (12)
+        L      = (sum over positives of L_i + sum over negatives of CE) / N               (13)
+
+    N counts the positives of the global batch (over all replicas of a strategy) and is at least 1.
+
+    Where the paper (Wang & Zhang, ICCV 2021) leaves a choice:
+
+    * The gradient flows through beta_r and beta_c, as equations 4 to 7 have it, and not through
+      the entropy weight. The paper calls the derivative (7) by p always negative; it is positive
+      where L_loc > (1 + exp(-L_loc)) / p, and the derivative by L_loc, 1 + p - CE * exp(-L_loc),
+      is negative where CE is large and L_loc small. The parts (`with_parts`) let you count how
+      often.
+    * In the focal form CE is the row's focal loss, beta_c is p, and the entropy is that of the
+      scores normalised to sum 1, so that exp(entropy) is a perplexity in both forms.
+
+    Targets and predictions are a dictionary each, or packed into one tensor (`harmonic_tf.pack`):
+
+    | key | `y_true` | `y_pred` |
+    |---|---|---|
+    | `"box"` | `(B, A, 4)` target deltas | `(B, A, 4)` predicted deltas |
+    | `"classification"` | `(B, A)` class index, -1 background, -2 ignored | `(B, A, C)` logits, \
+focal form; `(B, A, C + 1)`, softmax form, background last |
+
+    A NaN or an infinity anywhere in the predictions makes the loss NaN. So does a class index
+    that `y_pred` has no column for, in a compiled graph; elsewhere it raises.
+
+    Args:
+        classification: `"softmax"` (SSD, R-CNN heads) or `"focal"` (RetinaNet).
+        alpha: float. Weight of the IoU term in L_loc.
+        gamma: float in [0, 1]. Exponent of the harmonic IoU loss.
+        margin: float. Difference of p and u that the contrastive term forgives.
+        iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
+        harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
+            `constant_factor`.
+        contrastive: bool. Whether L_TC is added.
+        factor_gradient: bool. Whether the gradient flows through the factors.
+        box_variance: 4 floats that the deltas were divided by: SSD and KerasCV 0.1, 0.1, 0.2, 0.2;
+            KerasHub 1, 1, 1, 1.
+        negative_ratio: float or None. Hard-negative mining as in SSD (there 3): in each picture
+            only the negatives with the highest loss enter, this many a positive.
+        constant_factor: float. What stands for both factors when `harmonic=False`.
+        focal_alpha: float. Weight of the positive class in the focal loss.
+        focal_gamma: float. Focusing exponent of the focal loss.
+        reduction: `"sum"`, the scalar (13); None, its `(B, A)` terms, each divided by N.
+        name: string.
+        dtype: `"float32"`, also for half-precision inputs, or `"float64"`.
+
+    Raises:
+        ValueError: for a setting outside its range, a shape that does not fit, or a class index
+            not below C where it can be read.
+
+    Example:
+
+    >>> y_true = {"box": np.zeros((1, 2, 4)), "classification": np.array([[0, -1]])}
+    >>> y_pred = {"box": np.zeros((1, 2, 4)), "classification": np.zeros((1, 2, 2))}
+    >>> loss = HarmonicDetLoss()(y_true, y_pred)  # (1 + 1) ln 2 + 0.3 / 3 + ln 2
+    >>> round(float(loss), 4)
+    2.1794
+    """
+
+    _settings = (
+        "classification",
+        "alpha",
+        "gamma",
+        "margin",
+        "iou_loss",
+        "harmonic",
+        "contrastive",
+        "factor_gradient",
+        "box_variance",
+        "negative_ratio",
+        "constant_factor",
+        "focal_alpha",
+        "focal_gamma",
+    )
+
+    def __init__(
+        self,
+        classification="softmax",
+        alpha=1.5,
+        gamma=0.8,
+        margin=0.2,
+        iou_loss="hiou",
+        harmonic=True,
+        contrastive=True,
+        factor_gradient=True,
+        box_variance=_BOX_VARIANCE,
+        negative_ratio=None,
+        constant_factor=1.0,
+        focal_alpha=0.25,
+        focal_gamma=2.0,
+        reduction="sum",
+        name="harmonic_det_loss",
+        dtype=None,
+    ):
+        objective = Objective(
+            classification=classification,
+            alpha=alpha,
+            gamma=gamma,
+            margin=margin,
+            iou_loss=iou_loss,
+            harmonic=harmonic,
+            constant_factor=constant_factor,
+            contrastive=contrastive,
+            factor_gradient=factor_gradient,
+            focal_alpha=focal_alpha,
+            focal_gamma=focal_gamma,
+            box_variance=box_variance,
+        )
+        super().__init__(objective, negative_ratio, reduction, name, dtype)
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class HarmonicLoss(JointLoss):
+    """The Harmonic loss with the task-contrastive term, without an IoU loss (2, 8).
+
+    `HarmonicDetLoss` with `iou_loss=None`: L_loc is smooth L1 alone. See there for the arguments
+    and the form of targets and predictions.
+    """
+
+    _settings = tuple(
+        name for name in HarmonicDetLoss._settings if name not in ("alpha", "gamma", "iou_loss")
+    )
+
+    def __init__(
+        self,
+        classification="softmax",
+        margin=0.2,
+        harmonic=True,
+        contrastive=True,
+        factor_gradient=True,
+        box_variance=_BOX_VARIANCE,
+        negative_ratio=None,
+        constant_factor=1.0,
+        focal_alpha=0.25,
+        focal_gamma=2.0,
+        reduction="sum",
+        name="harmonic_loss",
+        dtype=None,
+    ):
+        objective = Objective(
+            classification=classification,
+            iou_loss=None,
+            margin=margin,
+            harmonic=harmonic,
+            constant_factor=constant_factor,
+            contrastive=contrastive,
+            factor_gradient=factor_gradient,
+            focal_alpha=focal_alpha,
+            focal_gamma=focal_gamma,
+            box_variance=box_variance,
+        )
+        super().__init__(objective, negative_ratio, reduction, name, dtype)
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class DetectionLoss(JointLoss):
+    """The standard detection loss: cross entropy or focal loss, plus smooth L1 (1).
+
+    The baseline of the paper, on the same contract, so that a comparison changes nothing else. See
+    `HarmonicDetLoss` for the arguments and the form of targets and predictions.
+    `constant_factor=2` weighs the positives twice: a control for what HarmonicDet's factors, which
+    lie between 1 and 2, do by their size alone.
+
+    Example:
+
+    >>> y_true = {"box": np.zeros((1, 2, 4)), "classification": np.array([[0, -1]])}
+    >>> y_pred = {"box": np.zeros((1, 2, 4)), "classification": np.zeros((1, 2, 2))}
+    >>> round(float(DetectionLoss()(y_true, y_pred)), 4)  # 2 ln 2
+    1.3863
+    """
+
+    _settings = (
+        "classification",
+        "box_variance",
+        "negative_ratio",
+        "constant_factor",
+        "focal_alpha",
+        "focal_gamma",
+    )
+
+    def __init__(
+        self,
+        classification="softmax",
+        box_variance=_BOX_VARIANCE,
+        negative_ratio=None,
+        constant_factor=1.0,
+        focal_alpha=0.25,
+        focal_gamma=2.0,
+        reduction="sum",
+        name="detection_loss",
+        dtype=None,
+    ):
+        objective = Objective(
+            classification=classification,
+            iou_loss=None,
+            harmonic=False,
+            contrastive=False,
+            constant_factor=constant_factor,
+            focal_alpha=focal_alpha,
+            focal_gamma=focal_gamma,
+            box_variance=box_variance,
+        )
+        super().__init__(objective, negative_ratio, reduction, name, dtype)
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class TaskContrastiveLoss(JointLoss):
+    """The task-contrastive loss alone: the sum over positives of equation 8, over N.
+
+    Pulls the score p of a positive and the IoU of its box together once they differ by more than
+    `margin`, the less the more uncertain the classes are. The entropy weight carries no gradient.
+    See `HarmonicDetLoss` for the arguments and the form of targets and predictions.
+    """
+
+    _settings = ("classification", "margin", "box_variance")
+
+    def __init__(
+        self,
+        classification="softmax",
+        margin=0.2,
+        box_variance=_BOX_VARIANCE,
+        reduction="sum",
+        name="task_contrastive_loss",
+        dtype=None,
+    ):
+        objective = Objective(
+            classification=classification,
+            margin=margin,
+            iou_loss=None,
+            harmonic=False,
+            constant_factor=0.0,
+            box_variance=box_variance,
+        )
+        super().__init__(objective, None, reduction, name, dtype)
+
+    def _rows(self, y_true, y_pred):
+        rows = super()._rows(y_true, y_pred)
+        negative = keras.ops.equal(rows.classes, BACKGROUND)
+        return rows._replace(classes=keras.ops.where(negative, IGNORED, rows.classes))

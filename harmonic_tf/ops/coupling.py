@@ -1,0 +1,119 @@
+"""The coupled half of the objective: equations 2, 3, 8, 10, 11 and 12, for each row."""
+
+from keras import ops
+
+from harmonic_tf import boxes
+
+
+def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
+    """Equation 12 for the positives, with its derivatives.
+
+    Args:
+        loss: `(B, A)`. Classification loss of each row, CE in the equations.
+        p: `(B, A)`. Predicted probability of the row's class.
+        entropy: `(B, A)`. Entropy of the row's class distribution, in nats.
+        box_pred: `(B, A, 4)`. Predicted deltas.
+        box_true: `(B, A, 4)`. Target deltas.
+        positive: `(B, A)` bool.
+        objective: `Objective`.
+
+    Returns:
+        `(parts, derivatives)`. `parts` is a tuple of eight `(B, A)` tensors in the order of
+        `Parts`, each zero outside the positives except the first two. `derivatives` is
+        `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(B, A)`,
+        and by `box_pred`, `(B, A, 4)`. Where beta_c = p is a factor its dependence is in `d_p`.
+    """
+    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, objective.box_variance)
+    iou, d_iou = _iou_of_deltas(box_pred, box_true, objective.box_variance)
+    iou_term, d_iou_term = _iou_term(iou, objective)
+    localization = smooth_l1 + iou_term
+    beta_r = ops.exp(-localization)
+
+    if objective.harmonic:
+        factor_r, factor_c = 1 + beta_r, 1 + p
+    else:
+        factor_r = factor_c = objective.constant_factor * ops.ones_like(p)
+    total = factor_r * loss + factor_c * localization
+    d_loss, d_p, d_localization = factor_r, ops.zeros_like(p), factor_c
+    if objective.harmonic and objective.factor_gradient:
+        d_p = localization
+        d_localization = factor_c - loss * beta_r
+
+    d_by_iou = d_localization * d_iou_term
+    contrast = ops.zeros_like(p)
+    if objective.contrastive:
+        gap = p - iou
+        excess = ops.abs(gap) - objective.margin
+        weight = 1 / (1 + ops.exp(entropy))
+        contrast = weight * ops.maximum(excess, 0.0)
+        slope = weight * ops.where(excess > 0, ops.sign(gap), 0.0)
+        total = total + contrast
+        d_p = d_p + slope
+        d_by_iou = d_by_iou - slope
+
+    d_box = d_localization[..., None] * d_smooth_l1 + d_by_iou[..., None] * d_iou
+    background = (loss, ops.ones_like(loss))
+    total, d_loss = (
+        ops.where(positive, x, other) for x, other in zip((total, d_loss), background, strict=True)
+    )
+    localization, contrast, beta_r, beta_c, p, iou, d_p = (
+        ops.where(positive, x, 0.0) for x in (localization, contrast, beta_r, p, p, iou, d_p)
+    )
+    d_box = ops.where(positive[..., None], d_box, 0.0)
+    parts = (total, loss, localization, contrast, beta_r, beta_c, p, iou)
+    return parts, (d_loss, d_p, d_box)
+
+
+def _smooth_l1(box_pred, box_true, variance):
+    """Smooth L1 summed over the 4 deltas, and its gradient `(B, A, 4)`.
+
+    The target of a box without width or height is minus infinity: it is held at the smallest size
+    that `boxes.edges_from_deltas` decodes.
+    """
+    limit = boxes.MAX_LOG_SIZE / ops.convert_to_tensor(variance[2:], box_true.dtype)
+    box_true = ops.concatenate(
+        [box_true[..., :2], ops.clip(box_true[..., 2:], -limit, limit)], axis=-1
+    )
+    difference = box_pred - box_true
+    size = ops.abs(difference)
+    value = ops.where(size < 1, 0.5 * difference * difference, size - 0.5)
+    return ops.sum(value, axis=-1), ops.clip(difference, -1.0, 1.0)
+
+
+def _iou_of_deltas(box_pred, box_true, variance):
+    """IoU `(B, A)` of two boxes given as deltas of one anchor, and its gradient `(B, A, 4)`.
+
+    Where two edges coincide each side of the kink counts half, so that the gradient at the target
+    itself is zero: exactly, for the centres are measured from the target's.
+    """
+    centre_true = ops.concatenate([box_true[..., :2], ops.zeros_like(box_true[..., 2:])], axis=-1)
+    low, high, size = boxes.edges_from_deltas(box_pred - centre_true, variance)
+    low_true, high_true, size_true = boxes.edges_from_deltas(box_true - centre_true, variance)
+    overlap = ops.maximum(ops.minimum(high, high_true) - ops.maximum(low, low_true), 0.0)
+    inter = overlap[..., 0] * overlap[..., 1]
+    union = size[..., 0] * size[..., 1] + size_true[..., 0] * size_true[..., 1] - inter
+
+    by_inter = ((union + inter) / union / union)[..., None]
+    by_area = (-inter / union / union)[..., None]
+    touching = ops.cast(overlap > 0, overlap.dtype) * ops.flip(overlap, axis=-1)
+    by_high = touching * (0.5 + 0.5 * ops.sign(high_true - high))
+    by_low = -touching * (0.5 + 0.5 * ops.sign(low - low_true))
+    by_centre = by_inter * (by_high + by_low)
+    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=-1)
+
+    variance = ops.convert_to_tensor(variance, box_pred.dtype)
+    log_size = ops.abs(box_pred[..., 2:] * variance[2:])
+    by_log_size = ops.where(log_size < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
+    return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=-1)
+
+
+def _iou_term(iou, objective):
+    """alpha times equation 10 (or 9), and its derivative by the IoU."""
+    if objective.iou_loss is None:
+        return ops.zeros_like(iou), ops.zeros_like(iou)
+    if objective.iou_loss == "iou":
+        return objective.alpha * (1 - iou), -objective.alpha * ops.ones_like(iou)
+    gamma = objective.gamma
+    rise = ops.power(1 + iou, gamma)
+    value = objective.alpha * rise * (1 - iou)
+    return value, objective.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)
