@@ -1,0 +1,65 @@
+"""Anchors on the grids of a feature pyramid."""
+
+import math
+
+import numpy as np
+
+
+def grid_anchors(image_size, feature_sizes, shapes):
+    """Places the same anchors on every cell of every level.
+
+    The centres are those of SSD: cell i of n along an axis of s pixels has its centre at
+    (i + 0.5) / n * s.
+
+    Args:
+        image_size: (height, width) in pixels.
+        feature_sizes: (rows, columns) of each level.
+        shapes: for each level its anchors' (width, height) in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of a prediction head: level,
+        row, column, shape.
+
+    Example:
+
+    >>> grid_anchors((8, 8), [(1, 2)], [[(2, 4)]])
+    array([[1., 2., 3., 6.],
+           [5., 2., 7., 6.]], dtype=float32)
+    """
+    levels = []
+    for (rows, columns), level_shapes in zip(feature_sizes, shapes, strict=True):
+        y = (np.arange(rows) + 0.5) / rows * image_size[0]
+        x = (np.arange(columns) + 0.5) / columns * image_size[1]
+        centre = np.stack(np.meshgrid(x, y), axis=-1)[:, :, None]
+        half = np.asarray(level_shapes, "float64")[None, None] / 2
+        levels.append(np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, 4))
+    return np.concatenate(levels).astype("float32")
+
+
+def ssd_anchor_shapes(sizes, aspect_ratios):
+    """The anchor shapes of SSD (Liu et al. 2016, section 2.2).
+
+    Each level has a square of its own size, one of the geometric mean with the next level's, and
+    for each aspect ratio r a pair of rectangles with r and 1 / r.
+
+    Args:
+        sizes: anchor sizes in pixels, one more than levels.
+        aspect_ratios: for each level its ratios above 1.
+
+    Returns:
+        Tuple with, for each level, a tuple of (width, height).
+
+    Example:
+
+    >>> ssd_anchor_shapes((4, 9), [()])
+    (((4.0, 4.0), (6.0, 6.0)),)
+    """
+    levels = []
+    for size, following, ratios in zip(sizes[:-1], sizes[1:], aspect_ratios, strict=True):
+        between = math.sqrt(size * following)
+        shapes = [(float(size), float(size)), (between, between)]
+        for ratio in ratios:
+            long, short = size * math.sqrt(ratio), size / math.sqrt(ratio)
+            shapes += [(long, short), (short, long)]
+        levels.append(tuple(shapes))
+    return tuple(levels)

@@ -1,0 +1,264 @@
+"""What every detector shares: targets, the joint loss, detections, metrics, presets."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+from harmonic_tf.models.backbones import build_backbone
+from harmonic_tf.models.matching import encode_targets
+from harmonic_tf.models.nms import class_wise_nms
+from keras import ops
+
+from harmonic_tf import boxes, metrics
+from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.ops import replica_count
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A detector by name.
+
+    Attributes:
+        backbone: architecture of the `PyramidBackbone`.
+        image_size: (height, width) of the input in pixels.
+        settings: function from the number of classes to the detector's other arguments.
+    """
+
+    backbone: str
+    image_size: tuple[int, int]
+    settings: Callable[[int], dict]
+
+
+class Detector(keras.Model):
+    """Base of all detectors. A subclass is a network with anchors; the rest is here, once.
+
+    A subclass builds a functional model from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the
+    predictions of the contract, `{"box": (B, A, 4), "classification": (B, A, K)}`, sets
+    the attributes below and defines `anchors`. Then it is trained with
+
+        model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
+        model.fit(dataset)
+
+    on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
+    KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
+    `{"boxes", "confidence", "classes", "num_detections"}`.
+
+    Attributes:
+        num_classes: int C.
+        bounding_box_format: Keras's name of the format of boxes in and out, such as `"xyxy"`.
+        classification: `"softmax"` (K = C + 1, background last) or `"focal"` (K = C).
+        box_variance: 4 floats that deltas are divided by.
+        matching: arguments of `harmonic_tf.models.matching.match`.
+        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
+        negative_ratio: float or None. The hard-negative mining that the detector is trained with.
+        resize: `"stretch"` or `"letterbox"`: how pictures are brought to `image_size`.
+        presets_by_name: dictionary of name to `Preset`.
+    """
+
+    classification = "softmax"
+    box_variance = (0.1, 0.1, 0.2, 0.2)
+    negative_ratio = None
+    resize = "stretch"
+    presets_by_name = {}
+
+    def _set_up(self, num_classes, bounding_box_format, matching, decoding):
+        self.num_classes = num_classes
+        self.bounding_box_format = bounding_box_format
+        self.matching = matching
+        self.decoding = decoding
+        form = {"classification": self.classification, "box_variance": self.box_variance}
+        self.loss_part_metrics = [
+            keras.metrics.Mean(name=name)
+            for name in ("classification_loss", "box_loss", "contrastive_loss")
+        ]
+        self.positive_metrics = [
+            metrics.MeanHarmonicFactor("beta_r", **form),
+            metrics.MeanHarmonicFactor("beta_c", **form),
+            metrics.MeanScore(**form),
+            metrics.InconsistencyCoefficient(**form),
+        ]
+
+    def anchors(self, image_size):
+        """Anchors `(A, 4)` for a picture of (height, width), x1, y1, x2, y2 in pixels."""
+        raise NotImplementedError
+
+    @property
+    def image_size(self):
+        """(height, width) of the network's input in pixels; None for an axis of any size."""
+        shape = self.input_shape
+        shape = next(iter(shape.values())) if isinstance(shape, dict) else shape
+        return tuple(shape[1:3])
+
+    @property
+    def score_threshold(self):
+        """The score that a detection must exceed."""
+        return self.decoding["score_threshold"]
+
+    @property
+    def loss_settings(self):
+        """The arguments of a joint loss that this detector needs."""
+        return {
+            "classification": self.classification,
+            "box_variance": self.box_variance,
+            "negative_ratio": self.negative_ratio,
+        }
+
+    def encode_targets(self, y, image_size=None):
+        """The `y_true` of the contract for ground truth.
+
+        Args:
+            y: `{"boxes": (B, M, 4), "classes": (B, M)}`, padded with -1; boxes in
+                `bounding_box_format`.
+            image_size: (height, width). Defaults to the network's input size.
+        """
+        image_size = image_size or self.image_size
+        return encode_targets(
+            self.anchors(image_size),
+            _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size),
+            y["classes"],
+            self.box_variance,
+            **self.matching,
+        )
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
+    ):
+        """The joint loss of a batch, and the layers' own losses; updates the metrics."""
+        loss = self.loss
+        if not isinstance(loss, keras.losses.Loss):
+            raise ValueError(
+                f"Compile {type(self).__name__} with a loss that sees boxes and classes together, "
+                f"such as loss=HarmonicDetLoss(**model.loss_settings). Received: loss={loss!r}"
+            )
+        y_true = self.encode_targets(y, _image_size(x))
+        if isinstance(loss, JointLoss):
+            self._check_form(loss)
+            total, parts = loss.with_parts(y_true, y_pred, sample_weight)
+            self._update_metrics(parts)
+        else:
+            total = loss(y_true, y_pred, sample_weight)
+        if self.losses:
+            total = total + ops.sum(ops.stack(self.losses)) / replica_count()
+        return total
+
+    def _check_form(self, loss):
+        for name in ("classification", "box_variance"):
+            expected, received = getattr(self, name), getattr(loss.objective, name)
+            if tuple(expected) != tuple(received):
+                raise ValueError(
+                    f"{type(self).__name__} needs a loss with {name}={expected!r}: "
+                    f"{type(loss).__name__}(**model.loss_settings). Received: {received!r}"
+                )
+
+    def _update_metrics(self, parts):
+        positives = ops.sum(parts.positive)
+        sums = (parts.classification, parts.localization, parts.contrastive)
+        for metric, values in zip(self.loss_part_metrics, sums, strict=True):
+            mean = ops.sum(values) / ops.maximum(positives, 1.0)
+            metric.update_state(mean, sample_weight=positives)
+        for metric in self.positive_metrics:
+            metric.update_from_parts(parts)
+
+    def decode_predictions(self, predictions, images):
+        """Turns raw predictions into detections: decoding and class-wise NMS, in float32.
+
+        Args:
+            predictions: what the model returned for `images`.
+            images: `(B, H, W, 3)`; only the size is read.
+
+        Returns:
+            `{"boxes": (B, D, 4), "confidence": (B, D), "classes": (B, D), "num_detections": (B,)}`,
+            best first, padded with -1; boxes in `bounding_box_format`, clipped to the picture.
+        """
+        image_size = _image_size(images)
+        logits = ops.cast(predictions["classification"], "float32")
+        if self.classification == "softmax":
+            scores = ops.softmax(logits, axis=-1)[..., :-1]
+        else:
+            scores = ops.sigmoid(logits)
+        deltas = ops.cast(predictions["box"], "float32")
+        anchors = ops.convert_to_tensor(self.anchors(image_size), "float32")
+        decoded = boxes.decode(deltas, anchors, self.box_variance)
+        height, width = image_size
+        decoded = ops.clip(decoded, 0.0, ops.array([width, height, width, height], "float32"))
+        detections = class_wise_nms(decoded, scores, **self.decoding)
+        found = detections["confidence"][..., None] >= 0
+        converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
+        return {**detections, "boxes": ops.where(found, converted, -1.0)}
+
+    def train_step(self, *args):
+        return super().train_step(*args[:-1], _unpack(args[-1]))
+
+    def test_step(self, *args):
+        return super().test_step(*args[:-1], _unpack(args[-1]))
+
+    def predict_step(self, *args):
+        images = keras.utils.unpack_x_y_sample_weight(_unpack(args[-1]))[0]
+        outputs = keras.Model.predict_step(self, *args[:-1], _unpack(args[-1]))
+        if isinstance(outputs, tuple):  # JAX also returns the state
+            return self.decode_predictions(outputs[0], images), *outputs[1:]
+        return self.decode_predictions(outputs, images)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset,
+        num_classes,
+        weights="none",
+        freeze_batch_norm=None,
+        image_size=None,
+        **settings,
+    ):
+        """Builds a detector by name.
+
+        Args:
+            preset: string, a key of `presets_by_name`.
+            num_classes: int.
+            weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
+            freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
+            image_size: (height, width) instead of the preset's.
+            **settings: arguments of the detector that take the place of the preset's.
+
+        Raises:
+            ValueError: if there is no such preset, or the weights cannot be had.
+        """
+        if preset not in cls.presets_by_name:
+            raise ValueError(
+                f"{cls.__name__} has no preset {preset!r}; it has "
+                f"{', '.join(sorted(cls.presets_by_name))}."
+            )
+        spec = cls.presets_by_name[preset]
+        backbone = build_backbone(
+            spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
+        )
+        return cls(
+            backbone=backbone, num_classes=num_classes, **{**spec.settings(num_classes), **settings}
+        )
+
+
+def _unpack(data):
+    """KerasCV's dictionary of a batch as the tuple that Keras expects."""
+    if isinstance(data, dict) and "bounding_boxes" in data:
+        return data["images"], data["bounding_boxes"]
+    return data
+
+
+def _image_size(images):
+    images = images["images"] if isinstance(images, dict) else images
+    height, width = images.shape[1:3]
+    if height is None or width is None:
+        raise ValueError(
+            "The height and width of pictures must be known to place anchors. "
+            f"Received pictures of shape {tuple(images.shape)}."
+        )
+    return height, width
+
+
+def _convert(values, source, target, image_size):
+    values = ops.cast(values, "float32")
+    if source == target:
+        return values
+    height, width = image_size
+    return keras.utils.bounding_boxes.convert_format(
+        values, source, target, height=height, width=width
+    )
