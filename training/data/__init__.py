@@ -1,0 +1,45 @@
+"""Pictures with boxes, from any of four sources, as batches for training and evaluation.
+
+`load_data` reads a source into one form (`DetectionData`), `train_batches` and `eval_batches` turn
+that into `tf.data` pipelines, and `describe` shows what is in it.
+"""
+
+import importlib
+
+from harmonic_tf.training.data.augmentation import Augmentation
+from harmonic_tf.training.data.checks import problem_report
+from harmonic_tf.training.data.load import load_data
+from harmonic_tf.training.data.samples import BadDataError, DetectionData, Objects, Problem, Record
+
+# What needs TensorFlow (seconds to import) or Pillow's fonts is fetched when it is first asked for.
+_LAZY = {
+    "train_batches": "pipeline",
+    "eval_batches": "pipeline",
+    "network_boxes": "pipeline",
+    "fit_image": "render",
+    "describe": "summary",
+}
+
+__all__ = [
+    "Augmentation",
+    "BadDataError",
+    "DetectionData",
+    "Objects",
+    "Problem",
+    "Record",
+    "describe",
+    "eval_batches",
+    "fit_image",
+    "load_data",
+    "network_boxes",
+    "problem_report",
+    "train_batches",
+]
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LAZY[name]}")
+    globals()[name] = getattr(module, name)
+    return globals()[name]

@@ -1,0 +1,64 @@
+"""From a source's name to its data."""
+
+from collections.abc import Sequence
+
+from harmonic_tf.training.data.checks import Findings
+from harmonic_tf.training.data.coco import load_coco
+from harmonic_tf.training.data.samples import BadDataError, DetectionData
+from harmonic_tf.training.data.shapes import load_shapes
+from harmonic_tf.training.data.tfds import load_tfds
+from harmonic_tf.training.data.voc import load_voc
+
+SOURCES = {"shapes": load_shapes, "voc": load_voc, "coco": load_coco, "tfds": load_tfds}
+
+
+def load_data(
+    spec: str,
+    role: str = "train",
+    split: str | None = None,
+    class_names: Sequence[str] | None = None,
+    on_bad_data: str = "skip",
+) -> DetectionData:
+    """Reads a source's annotations; pictures are decoded later, in the input pipeline.
+
+    Args:
+        spec: str. "shapes" (drawn, see `shapes.ShapesOptions` for options such as
+            "shapes:train=100,classes=5"), "voc:DIR", "coco:DIR" or "tfds:NAME".
+        role: str. "train" or "eval": picks the split where none is named.
+        split: str or None. The split's name in the source.
+        class_names: sequence of str or None. The classes in order; objects of another class are
+            then bad data. By default the source's own. Give those of training to evaluation.
+        on_bad_data: str. "skip" leaves unusable objects and pictures out and names each in
+            `data.problems`; "error" raises one error with the whole list.
+
+    Returns:
+        DetectionData.
+
+    Raises:
+        ValueError: a spec, role or split that does not exist, or no picture is left.
+        BadDataError: with "error", if there is any problem; always, if the source cannot be read.
+
+    Example:
+        >>> data = load_data("shapes:train=20", role="train")
+        >>> len(data), data.class_names
+        (20, ('blob', 'ring', 'cross'))
+    """
+    kind, _, argument = spec.partition(":")
+    if kind not in SOURCES or (kind != "shapes" and not argument):
+        raise ValueError(
+            f"Data must be shapes[:OPTIONS], voc:DIR, coco:DIR or tfds:NAME, received {spec!r}."
+        )
+    for value, name, allowed in (
+        (role, "role", ("train", "eval")),
+        (on_bad_data, "on_bad_data", ("skip", "error")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
+    findings = Findings()
+    names = None if class_names is None else tuple(class_names)
+    data = SOURCES[kind](argument, role, split, names, findings)
+    if data.problems and (on_bad_data == "error" or not data.records):
+        raise BadDataError(data.problems)
+    if not data.records:
+        raise ValueError(f"{spec}: split {data.split!r} holds no pictures.")
+    return data
