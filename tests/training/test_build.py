@@ -1,0 +1,62 @@
+"""The parts of a run, from its recipe."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from harmonic_tf.training.build import build_loss, build_optimizer, build_strategy, dtype_policy
+from harmonic_tf.training.recipe import LOSSES, Recipe
+
+
+def test_the_learning_rate_warms_up_and_returns_to_zero():
+    recipe = Recipe(learning_rate=0.5, warmup=0.1, optimizer="sgd", weight_decay=0.0)
+    schedule = build_optimizer(recipe, [], steps=100)._learning_rate
+    assert [float(schedule(step)) for step in (0, 5, 10)] == pytest.approx([0, 0.25, 0.5])
+    assert float(schedule(55)) == pytest.approx(0.25)
+    assert float(schedule(100)) == pytest.approx(0, abs=1e-7)
+    flat = build_optimizer(replace(recipe, warmup=0.0), [], steps=100)._learning_rate
+    assert float(flat(0)) == pytest.approx(0.5)
+
+
+def test_weight_decay_spares_biases():
+    kernel, bias = keras.Variable(np.ones((2, 2))), keras.Variable(np.ones(2))
+    recipe = Recipe(learning_rate=0.1, warmup=0.0, optimizer="adamw", weight_decay=0.5)
+    optimizer = build_optimizer(recipe, [kernel, bias], steps=10)
+    optimizer.build([kernel, bias])
+    optimizer.apply([np.zeros((2, 2), "float32"), np.zeros(2, "float32")])
+    np.testing.assert_allclose(kernel.numpy(), 0.95, rtol=1e-6)
+    np.testing.assert_array_equal(bias.numpy(), 1.0)
+
+
+def test_one_device_needs_no_strategy():
+    assert build_strategy(Recipe()).num_replicas_in_sync == 1
+    assert build_strategy(Recipe(strategy="mirrored", batch_size=3)).num_replicas_in_sync == 1
+
+
+def test_the_dtype_policy_is_put_back():
+    with dtype_policy("mixed_bfloat16"):
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+    assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("classification", ["softmax", "focal"])
+def test_every_loss_takes_the_detectors_settings(name, classification):
+    settings = {
+        "classification": classification,
+        "box_variance": (0.1, 0.1, 0.2, 0.2),
+        "negative_ratio": 3.0,
+    }
+    config = build_loss(name, settings).get_config()
+    assert {key: config[key] for key in settings} == settings
+
+
+def test_the_controls_differ_from_what_they_control():
+    configs = {name: build_loss(name, {}).get_config() for name in LOSSES}
+    assert configs["standard"]["constant_factor"] == 1.0
+    assert configs["standard_x2"]["constant_factor"] == 2.0
+    assert configs["constant_factors"]["constant_factor"] == 2.0
+    assert not configs["constant_factors"]["harmonic"]
+    assert configs["harmonic_det"]["harmonic"]

@@ -1,0 +1,99 @@
+"""What happens at the end of an epoch."""
+
+import io
+import math
+from types import SimpleNamespace
+
+import keras
+import pytest
+from rich.console import Console
+from toy_detector import ToyBatches, compiled
+
+from harmonic_tf.training.callbacks import (
+    EvaluateEvery,
+    History,
+    KeepBest,
+    ProgressReport,
+    duration,
+)
+from harmonic_tf.training.loop import Loop
+
+
+def run_epochs(callbacks, logs, epochs=None):
+    """Calls the callbacks as a loop would; `logs` has one dict for each epoch."""
+    callbacks = keras.callbacks.CallbackList(
+        callbacks, model=compiled(), epochs=epochs or len(logs), steps=1
+    )
+    for epoch, values in enumerate(logs):
+        callbacks.on_epoch_begin(epoch)
+        callbacks.on_epoch_end(epoch, values)
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (10, 3, [3])]
+)
+def test_evaluation_is_due_every_n_epochs_and_at_the_end(every, epochs, expected, tmp_path):
+    count = iter(range(100))
+    evaluate = EvaluateEvery(lambda: SimpleNamespace(metrics={"AP": 1.0 * next(count)}), every)
+    history = History(tmp_path / "history.csv", 0)
+    run_epochs([evaluate, history], [{"loss": 1.0} for _ in range(epochs)])
+    assert [row["epoch"] for row in history.rows if "AP" in row] == expected
+    assert evaluate.last.metrics == {"AP": len(expected) - 1.0}
+
+
+def test_history_leaves_a_cell_empty_where_there_is_no_number(tmp_path):
+    path = tmp_path / "history.csv"
+    history = History(path, 0)
+    run_epochs([history], [{"loss": 2.5}, {"loss": 1.5, "AP": math.nan}, {"loss": 0.5, "AP": 7.0}])
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    assert rows[0] == ["epoch", "seconds", "loss", "AP"]
+    assert [(row[0], *row[2:]) for row in rows[1:]] == [
+        ("1", "2.5", ""), ("2", "1.5", ""), ("3", "0.5", "7.0"),
+    ]  # fmt: skip
+    assert history.best("AP") == 7.0
+    assert history.best("AP50") == -math.inf
+
+
+def test_history_goes_on_after_the_epochs_completed(tmp_path):
+    path = tmp_path / "history.csv"
+    run_epochs([History(path, 0)], [{"loss": 3.0, "AP": 1.0}, {"loss": 2.0}, {"loss": 1.0}])
+    history = History(path, 2)
+    assert [row["loss"] for row in history.rows] == [3.0, 2.0]
+    assert history.best("AP") == 1.0
+    history.on_epoch_begin(2)
+    history.on_epoch_end(2, {"loss": 9.0})
+    lines = path.read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0] == "epoch,seconds,AP,loss"
+    assert lines[3].startswith("3,") and lines[3].endswith(",,9.0")
+
+
+def test_a_nan_is_never_the_best(tmp_path):
+    path = tmp_path / "best.keras"
+    run_epochs([KeepBest(path, 5.0)], [{"AP": math.nan}, {}, {"AP": 5.0}])
+    assert not path.exists()
+    run_epochs([KeepBest(path, 5.0)], [{"AP": 5.1}])
+    assert path.exists()
+
+
+def test_without_a_terminal_each_epoch_is_one_line():
+    text = io.StringIO()
+    report = ProgressReport(Console(file=text, soft_wrap=True))
+    Loop(compiled(), 1.0).run(ToyBatches(), epochs=2, callbacks=[report])
+    first, second = text.getvalue().splitlines()
+    assert first.startswith("epoch 1/2  loss ") and " box " in first and first.endswith(" left")
+    assert second.startswith("epoch 2/2  loss ") and "left" not in second
+
+
+def test_on_a_terminal_there_is_a_bar():
+    text = io.StringIO()
+    report = ProgressReport(Console(file=text, force_terminal=True, width=100))
+    Loop(compiled(), 1.0).run(ToyBatches(), epochs=1, callbacks=[report])
+    assert "3/3" in text.getvalue()
+    assert "━" in text.getvalue()
+
+
+def test_durations():
+    assert [duration(s) for s in (0.4, 99, 101, 5999, 6001)] == [
+        "0 s", "99 s", "2 min", "100 min", "1.7 h",
+    ]  # fmt: skip

@@ -1,0 +1,108 @@
+"""Recipes: defaults, YAML, and errors that name the file, the key and what was expected."""
+
+import dataclasses
+
+import pytest
+
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.recipe import (
+    PRESET_DEFAULTS,
+    Recipe,
+    read_recipe,
+    resolve,
+    write_recipe,
+)
+
+
+def read(tmp_path, text):
+    path = tmp_path / "cells.yaml"
+    path.write_text(text)
+    return read_recipe(path)
+
+
+def test_a_recipe_survives_yaml(tmp_path):
+    recipe = Recipe(
+        data="voc:cells", class_names=("RBC", "été"), image_size=(160, 208), learning_rate=2e-3,
+        epochs=7, freeze_batch_norm=False, seed=3, loss="standard_x2",
+    )  # fmt: skip
+    assert read_recipe(write_recipe(recipe, tmp_path / "deep" / "recipe.yaml")) == recipe
+
+
+def test_every_setting_survives_yaml_at_its_default(tmp_path):
+    assert read_recipe(write_recipe(Recipe(), tmp_path / "recipe.yaml")) == Recipe()
+    resolved = resolve(Recipe())
+    assert read_recipe(write_recipe(resolved, tmp_path / "recipe.yaml")) == resolved
+
+
+def test_an_empty_file_is_the_default_recipe(tmp_path):
+    assert read(tmp_path, "# nothing yet\n") == Recipe()
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    recipe = read(tmp_path, "learning_rate: 2e-3\nclip_norm: 5\nimage_size: [300, 300]\n")
+    assert (recipe.learning_rate, recipe.clip_norm) == (0.002, 5.0)
+    assert isinstance(recipe.clip_norm, float)
+    assert recipe.image_size == (300, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ("zzz: 3", "unknown setting 'zzz'; settings are model, data"),
+        ("epochs: many", r"epochs: expected a whole number or null; received 'many' \(str\)"),
+        ("epochs: true", r"epochs: expected a whole number or null; received True \(bool\)"),
+        ("epochs: 2.5", r"epochs: expected a whole number or null; received 2.5 \(float\)"),
+        ("epochs: 0", "epochs: expected at least 1; received 0"),
+        ("learning_rate: fast", "learning_rate: expected a number or null; received 'fast'"),
+        ("learning_rate: -1", "learning_rate: expected greater than 0; received -1.0"),
+        ("clip_norm: .nan", "clip_norm: expected greater than 0; received nan"),
+        ("warmup: 1", "warmup: expected at least 0 and below 1; received 1.0"),
+        ("loss: best", "loss: expected one of standard, standard_x2, .*; received 'best'"),
+        ("strategy: no", r"strategy: expected one of none, mirrored; received False \(bool\)"),
+        ("class_names: cat", "class_names: expected a list of str or null; received 'cat'"),
+        ("class_names: [cat, 3]", "class_names: expected a list of str or null"),
+        ("image_size: [300]", "image_size: expected a list of 2 int or null"),
+        ("freeze_batch_norm: 1", "freeze_batch_norm: expected true or false or null"),
+        ("- epochs", r"expected lines of `setting: value`; received \['epochs'\] \(list\)"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=f"cells.yaml: {message}"):
+        read(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="nothing.yaml: cannot be read"):
+        read_recipe(tmp_path / "nothing.yaml")
+
+
+def test_none_becomes_the_models_own_value():
+    recipe = resolve(Recipe(model="retinanet_resnet50_fpn", learning_rate=0.5))
+    assert recipe.learning_rate == 0.5
+    assert recipe.optimizer == "sgd"
+    assert resolve(recipe) == recipe
+    assert recipe.image_size is None
+
+
+def test_every_table_is_complete():
+    left_to_models = {"epochs", "batch_size", "optimizer", "learning_rate", "weight_decay"}
+    left_to_models.add("augmentation")
+    for model, defaults in PRESET_DEFAULTS.items():
+        assert set(defaults) == left_to_models, model
+        assert dataclasses.replace(Recipe(), **defaults)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("shapes", "shapes"),
+        ("shapes:train=20,classes=5", "shapes"),
+        ("voc:some/where/bccd/", "bccd"),
+        ("voc:.", "voc"),
+        ("tfds:voc/2007+2012", "voc_2007_2012"),
+    ],
+)
+def test_the_name_of_a_run(data, name):
+    assert Recipe(data=data, seed=4).name == f"{name}-ssd_tiny-harmonic_det-seed4"

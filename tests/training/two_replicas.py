@@ -1,0 +1,83 @@
+"""Run as a process of its own: a step on two logical CPU devices is a step on one."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from toy_detector import ToyBatches, compiled
+
+from harmonic_tf import models
+from harmonic_tf.losses import HarmonicDetLoss
+from harmonic_tf.training.loop import Loop
+
+
+def sgd():
+    return keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1)
+
+
+def adamw():
+    return keras.optimizers.AdamW(0.01, weight_decay=0.1)
+
+
+def toy(optimizer):
+    return compiled(optimizer())
+
+
+def ssd(optimizer):
+    keras.utils.set_random_seed(0)
+    model = models.from_preset("ssd_tiny", 2, image_size=(64, 64), freeze_batch_norm=True)
+    model.compile(optimizer=optimizer(), loss=HarmonicDetLoss(**model.loss_settings))
+    return model
+
+
+class UnevenBatches:
+    """One batch of four pictures: 3, 2, 0 and 0 objects."""
+
+    steps_per_epoch = 1
+
+    def __call__(self, epoch):
+        random = np.random.default_rng(epoch)
+        images = random.uniform(0, 255, (4, 64, 64, 3)).astype("float32")
+        corners = random.uniform(0, 30, (4, 3, 2))
+        boxes = np.concatenate([corners, corners + random.uniform(12, 30, (4, 3, 2))], -1)
+        there = np.arange(3) < np.array([3, 2, 0, 0])[:, None]
+        labels = {
+            "boxes": np.where(there[..., None], boxes, -1.0).astype("float32"),
+            "classes": np.where(there, [0.0, 1.0, 0.0], -1.0).astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+
+
+def train(strategy, build, optimizer, batches, clip_norm):
+    """Weights before and after, and the logs of the epoch."""
+    with strategy.scope():
+        model = build(optimizer)
+    before, logs = model.get_weights(), {}
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, epoch: logs.update(epoch))
+    assert Loop(model, clip_norm, strategy).run(batches, epochs=1, callbacks=[keep])
+    return before, model.get_weights(), logs
+
+
+def compare(*arguments):
+    before, one, one_logs = train(tf.distribute.get_strategy(), *arguments)
+    same, two, two_logs = train(mirrored, *arguments)
+    for start, again, a, b in zip(before, same, one, two, strict=True):
+        np.testing.assert_array_equal(start, again)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    moved = max(np.abs(a - start).max() for a, start in zip(one, before, strict=True))
+    assert moved > 1e-4, moved
+    assert one_logs.keys() == two_logs.keys()
+    for name in one_logs:
+        np.testing.assert_allclose(one_logs[name], two_logs[name], rtol=1e-5, err_msg=name)
+
+
+if __name__ == "__main__":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert mirrored.num_replicas_in_sync == 2
+    # The first replica, which gets the first half of each batch, has all positives but one.
+    uneven = {"positives": [4, 3, 1, 0]}
+    compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 1e9)
+    compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 0.01)
+    compare(toy, adamw, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
+    compare(ssd, sgd, UnevenBatches(), 0.1)

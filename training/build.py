@@ -1,0 +1,120 @@
+"""From a recipe to what a run is made of: data, detector, loss, optimizer, strategy."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from harmonic_tf.training.data import Augmentation, load_data, train_batches
+from harmonic_tf.training.recipe import LOSSES
+
+
+def load_both(recipe):
+    """The data to train on and the data to evaluate on, with the same classes."""
+    train_data = load_data(
+        recipe.data, "train", recipe.train_split, recipe.class_names, recipe.on_bad_data
+    )
+    eval_data = load_data(
+        recipe.data, "eval", recipe.eval_split, train_data.class_names, recipe.on_bad_data
+    )
+    return train_data, eval_data
+
+
+def build_model(recipe, num_classes):
+    """The recipe's detector, with new weights."""
+    from harmonic_tf import models
+
+    return models.from_preset(
+        recipe.model,
+        num_classes=num_classes,
+        weights=recipe.weights,
+        freeze_batch_norm=recipe.freeze_batch_norm,
+        image_size=recipe.image_size,
+    )
+
+
+def build_batches(recipe, data, model):
+    """The recipe's training pictures as `model` takes them."""
+    return train_batches(
+        data,
+        image_size=model.image_size,
+        batch_size=recipe.batch_size,
+        resize=model.resize,
+        augmentation=getattr(Augmentation, recipe.augmentation)(),
+        seed=recipe.seed,
+    )
+
+
+def build_strategy(recipe):
+    """The recipe's tf.distribute.Strategy: over all GPUs, or else all logical CPU devices.
+
+    Raises:
+        ValueError: If its replicas cannot share a batch evenly.
+    """
+    if recipe.strategy == "none":
+        return tf.distribute.get_strategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    if recipe.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"a batch of {recipe.batch_size} pictures does not divide evenly over "
+            f"{strategy.num_replicas_in_sync} devices"
+        )
+    return strategy
+
+
+def build_optimizer(recipe, variables, steps):
+    """The recipe's optimizer, with its learning rate over all `steps`, and no clipping.
+
+    The rate rises linearly from 0 over the warm-up and returns to 0 on a cosine. Weight decay
+    spares biases and normalisation, which are the variables of one dimension.
+    """
+    warmup = round(recipe.warmup * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else recipe.learning_rate,
+        decay_steps=steps - warmup,
+        warmup_target=recipe.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
+    return optimizer
+
+
+def compile_model(model, recipe, steps, strategy):
+    """Compiles the detector with the recipe's optimizer, over so many steps, and its loss."""
+    with strategy.scope():
+        model.compile(
+            optimizer=build_optimizer(recipe, model.trainable_variables, steps),
+            loss=build_loss(recipe.loss, model.loss_settings),
+        )
+
+
+@contextlib.contextmanager
+def dtype_policy(name):
+    """Sets Keras's dtype policy for the models built inside."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def build_loss(name, loss_settings: dict):
+    """The loss of a recipe, in the form that a detector asks for.
+
+    Args:
+        name: str. A key of `LOSSES`.
+        loss_settings: dict. The detector's own `loss_settings`.
+
+    Returns:
+        keras.losses.Loss on the contract of harmonic_tf.
+    """
+    import harmonic_tf.losses
+
+    class_name, extra = LOSSES[name]
+    return getattr(harmonic_tf.losses, class_name)(**loss_settings, **extra)

@@ -1,0 +1,205 @@
+"""What happens at the end of an epoch, in this order: evaluate, log, keep the best, save."""
+
+import csv
+import io
+import math
+import time
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harmonic_tf.training.checkpoints import save_model
+from harmonic_tf.training.files import write_bytes
+
+
+class EvaluateEvery(keras.callbacks.Callback):
+    """Evaluates every n epochs and after the last, and adds AP, ... AIC to the epoch's logs.
+
+    Args:
+        evaluate: callable without arguments that returns an `Evaluation`.
+        every: int. Epochs between evaluations.
+
+    Attributes:
+        last: Evaluation or None. That of the newest epoch, None where it was not evaluated.
+    """
+
+    def __init__(self, evaluate, every):
+        super().__init__()
+        self._evaluate = evaluate
+        self._every = every
+        self.last = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1
+        due = done % self._every == 0 or done == self.params["epochs"]
+        self.last = self._evaluate() if due else None
+        if due:
+            logs.update({k: math.nan if v is None else v for k, v in self.last.metrics.items()})
+
+
+class History(keras.callbacks.Callback):
+    """Keeps the logs of all epochs in a CSV file; a cell is empty where there is no number.
+
+    Args:
+        path: Path. The file. Its rows up to `epochs` are kept, later ones dropped.
+        epochs: int. Number of epochs already completed.
+
+    Attributes:
+        rows: list of dict. Column -> number, one for each epoch.
+    """
+
+    def __init__(self, path, epochs):
+        super().__init__()
+        self._path = path
+        self.rows = []
+        if epochs:
+            with path.open(newline="", encoding="utf-8") as file:
+                for row in list(csv.DictReader(file))[:epochs]:
+                    self.rows.append({k: float(v) for k, v in row.items() if v})
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = round(time.monotonic() - self._started, 2)
+        numbers = {key: value for key, value in logs.items() if math.isfinite(value)}
+        self.rows.append({"epoch": epoch + 1, "seconds": seconds, **numbers})
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.rows)
+        write_bytes(self._path, text.getvalue().encode())
+
+    def best(self, column):
+        """The largest number in a column so far, -inf if there is none."""
+        return max((row[column] for row in self.rows if column in row), default=-math.inf)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Writes the model whenever an evaluation gives it the highest AP so far.
+
+    Args:
+        path: Path. The `.keras` file to write.
+        best: float. The AP to surpass.
+    """
+
+    def __init__(self, path, best):
+        super().__init__()
+        self._path = path
+        self._best = best
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs.get("AP", -math.inf) > self._best:
+            self._best = logs["AP"]
+            save_model(self.model, self._path)
+
+
+class SaveLast(keras.callbacks.Callback):
+    """Saves the state to go on from after every epoch.
+
+    Args:
+        checkpoint: LastCheckpoint.
+    """
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self._checkpoint = checkpoint
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._checkpoint.save()
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes the logs of each epoch for TensorBoard.
+
+    Args:
+        folder: Path. Where the event files go.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = folder
+
+    def on_train_begin(self, logs=None):
+        self._writer = tf.summary.create_file_writer(str(self._folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self._writer.as_default(step=epoch + 1):
+            for name, value in logs.items():
+                tf.summary.scalar(f"{'eval' if name.startswith('A') else 'train'}/{name}", value)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+class ProgressReport(keras.callbacks.Callback):
+    """One line for each epoch; on a terminal, a bar over its steps below.
+
+    Args:
+        console: rich.console.Console or None. Defaults to `None`, standard output.
+    """
+
+    def __init__(self, console=None):
+        super().__init__()
+        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._bar = None
+
+    def on_train_begin(self, logs=None):
+        self._begun, self._first = time.monotonic(), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._first = epoch if self._first is None else self._first
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "", total=self.params["steps"], epoch=epoch + 1, epochs=self.params["epochs"], loss=""
+        )
+        self._bar.start()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.update(self._task, completed=batch + 1, loss=f"loss {logs['loss']:.3f}")
+        if batch + 1 == self.params["steps"]:
+            self._bar.stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        done, epochs = epoch + 1, self.params["epochs"]
+        parts = [f"epoch {done:{len(str(epochs))}}/{epochs}", f"loss {logs['loss']:.3f}"]
+        parts += [
+            f"{name.removesuffix('_loss')} {value:.3f}"
+            for name, value in logs.items()
+            if name.endswith("_loss")
+        ]
+        parts += [f"[bold]{k} {logs[k]:.1f}[/bold]" for k in ("AP", "AP50", "AP75") if k in logs]
+        pace = (time.monotonic() - self._begun) / (done - self._first)
+        if done < epochs:
+            parts.append(f"{duration(pace * (epochs - done))} left")
+        self._console.print("  ".join(parts))
+
+    def on_train_end(self, logs=None):
+        if self._bar:
+            self._bar.stop()
+
+
+def duration(seconds):
+    """A rough length of time for people.
+
+    Example:
+
+    >>> duration(42), duration(190), duration(7300)
+    ('42 s', '3 min', '2.0 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,99 @@
+"""The COCO protocol on plain lists: average precision of detections against ground truth."""
+
+import logging
+
+import numpy as np
+
+IOU_THRESHOLDS = (50, 60, 70, 75, 80, 90)
+AREAS = ("small", "medium", "large")
+METRICS = ("AP", *(f"AP{t}" for t in IOU_THRESHOLDS), *(f"AP_{area}" for area in AREAS))
+MAX_DETECTIONS = 100
+
+_OUTSIDE_EVERY_AREA = 1e11
+
+
+def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids):
+    """Average precision by the COCO protocol, in percent.
+
+    AP is the mean over the IoU thresholds 0.50:0.05:0.95 and over the classes that have ground
+    truth; AP50 ... AP90 are at one threshold; AP_small, AP_medium and AP_large count objects by
+    their annotated area (below 32^2, up to 96^2, above; square pixels). At most 100 detections an
+    image and class count. A crowd region takes any number of detections, which are then neither
+    hits nor misses. A `difficult` object takes one, as COCO's protocol has it for every object
+    that it ignores (the VOC devkit's own would forgive duplicates, too).
+
+    Args:
+        image_ids: iterable of int. All images, those without objects too.
+        ground_truth: list of dict. `image_id`, `category_id`, `bbox` (x, y, width, height; pixels),
+            `area` (square pixels), and optionally `iscrowd` and `difficult`.
+        detections: list of dict. COCO results: `image_id`, `category_id`, `bbox`, `score`.
+        class_names: sequence of str. Class index -> name.
+        category_ids: sequence of int. Class index -> id.
+
+    Returns:
+        Tuple `(metrics, per_class)`: name of metric -> percent, and name of class -> AP in
+        percent. None where there is no ground truth to find.
+
+    Example:
+
+    >>> box = {"image_id": 0, "category_id": 1, "bbox": [0, 0, 40, 40]}
+    >>> metrics, per_class = coco_metrics(
+    ...     [0], [{**box, "area": 1600}], [{**box, "score": 0.9}], ["cat"], [1])
+    >>> metrics["AP"], metrics["AP_small"], per_class
+    (100.0, None, {'cat': 100.0})
+    """
+    precision, thresholds = _precision(image_ids, ground_truth, detections, category_ids)
+    everything = precision[..., 0]
+    metrics = {"AP": _percent(everything)}
+    for percent in IOU_THRESHOLDS:
+        at = np.flatnonzero(np.isclose(thresholds, percent / 100))
+        metrics[f"AP{percent}"] = _percent(everything[at])
+    for index, area in enumerate(AREAS, start=1):
+        metrics[f"AP_{area}"] = _percent(precision[..., index])
+    order = np.argsort(category_ids, kind="stable")
+    column = {int(index): rank for rank, index in enumerate(order)}
+    per_class = {
+        name: _percent(everything[:, :, column[index]]) for index, name in enumerate(class_names)
+    }
+    return metrics, per_class
+
+
+def _precision(image_ids, ground_truth, detections, category_ids):
+    """Precision by IoU threshold, recall, category in rising id, area (all, small, ...)."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    log = logging.getLogger(__name__).debug
+    truth = COCO(
+        {
+            "images": [{"id": int(image_id)} for image_id in image_ids],
+            "categories": [{"id": int(i), "name": str(i)} for i in category_ids],
+            "annotations": [_annotation(i, item) for i, item in enumerate(ground_truth, start=1)],
+        },
+        print_function=log,
+    )
+    # loadRes writes into what it is given.
+    found = truth.loadRes([{**item, "segmentation": []} for item in detections])
+    evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=log)
+    evaluation.params.maxDets = [MAX_DETECTIONS]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = np.asarray(evaluation.eval["precision"], np.float64)[..., 0]
+    return precision, evaluation.params.iouThrs
+
+
+def _annotation(annotation_id, item):
+    # Zero is no annotation id: COCO's matcher reads it as "unmatched". An area beyond every range
+    # makes an object ignored as COCO ignores, without the crowd's way of measuring IoU.
+    return {
+        "id": annotation_id,
+        "image_id": item["image_id"],
+        "category_id": item["category_id"],
+        "bbox": item["bbox"],
+        "area": _OUTSIDE_EVERY_AREA if item.get("difficult") else item["area"],
+        "iscrowd": int(item.get("iscrowd", 0)),
+    }
+
+
+def _percent(precision):
+    known = precision[precision > -1]
+    return 100.0 * float(known.mean()) if known.size else None

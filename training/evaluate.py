@@ -1,0 +1,290 @@
+"""Evaluation of a detector in original pixels: COCO's AP, and how well score and box agree."""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+from rich import box
+from rich.console import Group
+from rich.table import Table
+
+from harmonic_tf.metrics import InconsistencyCoefficient, MeanScore
+from harmonic_tf.training.coco import METRICS, coco_metrics
+from harmonic_tf.training.data import eval_batches, network_boxes
+from harmonic_tf.training.detections import check_detector, coco_results, restore
+from harmonic_tf.training.files import write_json
+from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a detector did on a data set.
+
+    Attributes:
+        metrics: dict. AP, AP50, AP60, AP70, AP75, AP80, AP90, AP_small, AP_medium, AP_large in
+            percent and AIC, equation (14), as a fraction; None where there is nothing to find.
+        per_class: dict. Name of class -> AP in percent, or None.
+        mean_p: float or None. Mean score that positives give to their own class: AIC falls with
+            it alone, so the two are read together.
+        detections: list of dict. COCO results in original pixels.
+        ground_truth: list of dict. `image_id`, `category_id`, `bbox`, `area`, `iscrowd`,
+            `difficult`, in original pixels.
+        counts: dict. Number of `images`, `objects` (those that count), `crowd`, `difficult` and
+            `detections`.
+        labels: Labels. The names and ids of the classes.
+    """
+
+    metrics: dict
+    per_class: dict
+    mean_p: float | None
+    detections: list
+    ground_truth: list
+    counts: dict
+    labels: Labels
+
+
+class Evaluator:
+    """Evaluates one model on one data set as often as asked, tracing its graph once.
+
+    Args:
+        model: detector of harmonic_tf.models.
+        data: data set of `load_data`.
+        batch_size: int. Pictures a step. Defaults to `8`.
+
+    Raises:
+        ValueError: If model and data have different numbers of classes, or the model takes
+            pictures of any size.
+    """
+
+    def __init__(self, model, data, batch_size=8):
+        check_detector(model)
+        if len(data.class_names) != model.num_classes:
+            raise ValueError(
+                f"the model knows {model.num_classes} classes; {data.name} has "
+                f"{len(data.class_names)}: {list(data.class_names)}"
+            )
+        self.labels = Labels.of(data)
+        self.num_images = len(data)
+        self.batch_size = batch_size
+        self.batches = eval_batches(
+            data, image_size=model.image_size, batch_size=batch_size, resize=model.resize
+        )
+        form = {"classification": model.classification, "box_variance": model.box_variance}
+        self.inconsistency = InconsistencyCoefficient(**form)
+        self.mean_score = MeanScore(**form)
+        self._step = self._make_step(model)
+
+    def _make_step(self, model):
+        def spec(*shape, dtype=tf.float32):
+            return tf.TensorSpec((self.batch_size, *shape), dtype)
+
+        @tf.function(
+            input_signature=[
+                spec(*model.image_size, 3),
+                {"boxes": spec(None, 4), "classes": spec(None)},
+                {"scale": spec(2), "offset": spec(2), "size": spec(2, dtype=tf.int32)},
+            ]
+        )
+        def step(images, objects, geometry):
+            raw = model(images, training=False)
+            targets = model.encode_targets(objects)
+            self.inconsistency.update_state(targets, raw)
+            self.mean_score.update_state(targets, raw)
+            return restore(model.decode_predictions(raw, images), **geometry)
+
+        return step
+
+    def __call__(self, progress=True) -> Evaluation:
+        """Runs over all of the data.
+
+        Args:
+            progress: bool. Show a progress bar when the output is a terminal. Defaults to `True`.
+
+        Returns:
+            Evaluation.
+        """
+        self.inconsistency.reset_state()
+        self.mean_score.reset_state()
+        image_ids, ground_truth, detections = [], [], []
+        with progress_bar(progress) as bar:
+            task = bar.add_task("evaluate", total=self.num_images)
+            for batch in self.batches:
+                ids = batch["image_id"].numpy().tolist()
+                found = self._detect(pad_batch(batch, self.batch_size))
+                detections += coco_results(found, ids, self.labels.category_ids)
+                ground_truth += ground_truth_of(batch, self.labels.category_ids)
+                image_ids += ids
+                bar.advance(task, len(ids))
+        metrics, per_class = coco_metrics(
+            image_ids,
+            ground_truth,
+            detections,
+            self.labels.class_names,
+            self.labels.category_ids,
+        )
+        has_objects = any(not item["iscrowd"] for item in ground_truth)
+        aic = _finite(self.inconsistency.result()) if has_objects else None
+        return Evaluation(
+            metrics={**metrics, "AIC": aic},
+            per_class=per_class,
+            mean_p=_finite(self.mean_score.result()) if has_objects else None,
+            detections=detections,
+            ground_truth=ground_truth,
+            counts=_counts(image_ids, ground_truth, detections),
+            labels=self.labels,
+        )
+
+    def _detect(self, batch):
+        objects = network_boxes(batch)
+        geometry = {
+            "scale": batch["scale"],
+            "offset": batch["offset"],
+            "size": batch["original_size"],
+        }
+        return self._step(batch["images"], objects, geometry)
+
+
+def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
+    """Evaluates a detector by the COCO protocol, in the pixels of the original pictures.
+
+    AIC (14) and the mean score come from the same forward pass as the detections.
+
+    Args:
+        model: detector of harmonic_tf.models.
+        data: data set of `load_data`, with role "eval".
+        batch_size: int. Pictures a step. Defaults to `8`.
+        progress: bool. Show a progress bar when the output is a terminal. Defaults to `True`.
+
+    Returns:
+        Evaluation.
+
+    Raises:
+        ValueError: If model and data have different numbers of classes, or the model takes
+            pictures of any size.
+
+    Example:
+
+    ```python
+    model = models.from_preset("ssd_tiny", num_classes=3)
+    evaluation = evaluate_model(model, load_data("shapes:val=20", role="eval"))
+    print(evaluation.metrics["AP"])
+    ```
+    """
+    return Evaluator(model, data, batch_size)(progress)
+
+
+def pad_batch(batch, batch_size):
+    """Fills a batch up with pictures without objects.
+
+    Args:
+        batch: dict of tensors (B, ...). As `eval_batches` gives them.
+        batch_size: int. At least B.
+
+    Returns:
+        The same keys, (batch_size, ...). Padding has scale 1 and no objects.
+    """
+    missing = batch_size - int(batch["images"].shape[0])
+    if missing == 0:
+        return batch
+
+    def fill(key, value):
+        constant = {"scale": 1, "boxes": -1, "classes": -1}.get(key, 0)
+        constant = tf.cast(constant, value.dtype)
+        return tf.concat([value, tf.fill((missing, *value.shape[1:]), constant)], axis=0)
+
+    return {key: fill(key, value) for key, value in batch.items()}
+
+
+def ground_truth_of(batch, category_ids):
+    """The objects of a batch as COCO annotations.
+
+    Args:
+        batch: dict of tensors. As `eval_batches` gives them.
+        category_ids: sequence of int. Class index -> id.
+
+    Returns:
+        List of dict, as `Evaluation.ground_truth`.
+    """
+    keys = ("image_id", "boxes", "classes", "area", "crowd", "difficult")
+    images = zip(*(batch[key].numpy().tolist() for key in keys), strict=True)
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[int(index)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": area,
+            "iscrowd": int(crowd),
+            "difficult": difficult,
+        }
+        for image_id, *objects in images
+        for (x1, y1, x2, y2), index, area, crowd, difficult in zip(*objects, strict=True)
+        if index >= 0
+    ]
+
+
+def metrics_table(evaluation: Evaluation) -> Group:
+    """The tables of an evaluation, for `rich.print`.
+
+    Args:
+        evaluation: Evaluation.
+
+    Returns:
+        A renderable: the metrics, then AP of each class.
+    """
+    counts = evaluation.counts
+    title = f"{counts['images']} images, {counts['objects']} objects"
+    ignored = [f"{counts[kind]} {kind}" for kind in ("crowd", "difficult") if counts[kind]]
+    if ignored:
+        title += f"; ignored: {', '.join(ignored)}"
+    style = {"box": box.SIMPLE_HEAD, "header_style": "bold", "padding": 0, "collapse_padding": True}
+    summary = Table(title=title, title_justify="left", **style)
+    row = [*(_percent(evaluation.metrics[name]) for name in METRICS)]
+    row += [_fraction(evaluation.metrics["AIC"]), _fraction(evaluation.mean_p)]
+    for name in (*METRICS, "AIC", "mean p"):
+        summary.add_column(name.replace("AP_", ""), justify="right")
+    summary.add_row(*row)
+    classes = Table(**style)
+    classes.add_column("class")
+    classes.add_column("AP", justify="right")
+    for name, value in evaluation.per_class.items():
+        classes.add_row(name, _percent(value))
+    return Group(summary, classes)
+
+
+def write_metrics(evaluation: Evaluation, path):
+    """Writes `evaluation.metrics` as JSON, atomically.
+
+    Args:
+        evaluation: Evaluation.
+        path: str or Path. Usually a run's `metrics.json`.
+
+    Returns:
+        Path. The file written.
+    """
+    return write_json(path, evaluation.metrics)
+
+
+def _counts(image_ids, ground_truth, detections):
+    crowd = sum(item["iscrowd"] for item in ground_truth)
+    difficult = sum(item["difficult"] and not item["iscrowd"] for item in ground_truth)
+    return {
+        "images": len(image_ids),
+        "objects": len(ground_truth) - crowd - difficult,
+        "crowd": crowd,
+        "difficult": difficult,
+        "detections": len(detections),
+    }
+
+
+def _finite(value):
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _percent(value):
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _fraction(value):
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,182 @@
+"""The classes of a trained model, kept beside it as `labels.json`."""
+
+import json
+import textwrap
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmonic_tf.training.files import write_json
+
+LABELS_FILE = "labels.json"
+MODEL_FILE = "model.keras"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a model's class indices mean.
+
+    Attributes:
+        class_names: tuple of str. Class index -> name.
+        category_ids: tuple of int. Class index -> id in results (COCO's ids are sparse).
+
+    Example:
+
+    >>> Labels(("cat", "dog"), (17, 18)).category_ids[1]
+    18
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
+        object.__setattr__(self, "category_ids", tuple(int(i) for i in self.category_ids))
+        for field in ("class_names", "category_ids"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} must not repeat; received {values}")
+        if len(self.class_names) != len(self.category_ids):
+            raise ValueError(
+                f"expected one category id for each class; received {len(self.class_names)} names "
+                f"and {len(self.category_ids)} ids"
+            )
+
+    @classmethod
+    def numbered(cls, num_classes: int) -> "Labels":
+        """Stand-ins for a model without labels: "class 0" with id 1, and so on."""
+        return cls(
+            tuple(f"class {index}" for index in range(num_classes)),
+            tuple(range(1, num_classes + 1)),
+        )
+
+    @classmethod
+    def of(cls, data) -> "Labels":
+        """The labels of a data set, from its `class_names` and `category_ids`."""
+        return cls(data.class_names, data.category_ids)
+
+
+def write_labels(folder, labels: Labels) -> Path:
+    """Writes `labels.json` into a run's folder.
+
+    Args:
+        folder: str or Path. The run's folder.
+        labels: Labels. What to write.
+
+    Returns:
+        Path. The file written.
+    """
+    content = {"class_names": labels.class_names, "category_ids": labels.category_ids}
+    return write_json(Path(folder) / LABELS_FILE, content)
+
+
+def read_labels(folder) -> Labels:
+    """Reads `labels.json` from a run's folder.
+
+    Args:
+        folder: str or Path. The run's folder.
+
+    Returns:
+        Labels.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not of the form that `write_labels` writes.
+    """
+    path = Path(folder) / LABELS_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Labels(content["class_names"], content["category_ids"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path}: expected {{"class_names": [...], "category_ids": [...]}}; {error!r}'
+        ) from error
+
+
+def model_file(path) -> Path:
+    """The model's file, given a run's folder or the file itself.
+
+    Args:
+        path: str or Path. A folder that holds `model.keras`, or a `.keras` file.
+
+    Returns:
+        Path. An existing file.
+
+    Raises:
+        FileNotFoundError: If there is no such path, or no model in the folder.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such run or model file")
+    if not path.is_dir():
+        return path
+    file = path / MODEL_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: expected a run's folder with {MODEL_FILE} in it")
+    return file
+
+
+def load_model_and_labels(path):
+    """Loads a trained detector and what its classes mean.
+
+    Args:
+        path: str or Path. A run's folder, or a `.keras` file.
+
+    Returns:
+        Tuple of the model (not compiled) and its `Labels`. A file with no `labels.json` beside it
+        gives None for the labels.
+
+    Raises:
+        FileNotFoundError: If there is no such path, or no model in the folder.
+        ValueError: If the file is no detector of ours, or its labels do not fit it.
+
+    Example:
+
+    ```python
+    model, labels = load_model_and_labels("runs/shapes")
+    ```
+    """
+    import keras
+
+    from harmonic_tf import models
+
+    file = model_file(path)
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file}: not a Keras model, or not all of one")
+    # Keras finds a class only once its module is imported, and models imports them when asked.
+    _ = models.PRESETS
+    try:
+        model = keras.saving.load_model(file, compile=False)
+    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = textwrap.shorten(str(error), 300)
+        raise ValueError(f"{file}: not a Keras model that can be loaded: {reason}") from error
+    if not hasattr(model, "decode_predictions"):
+        raise ValueError(
+            f"{file}: expected a detector of harmonic_tf.models; received a {type(model).__name__}"
+        )
+    if not (file.parent / LABELS_FILE).is_file():
+        return model, None
+    labels = read_labels(file.parent)
+    if len(labels.class_names) != model.num_classes:
+        raise ValueError(
+            f"{file.parent / LABELS_FILE}: names {len(labels.class_names)} classes; "
+            f"{file.name} has {model.num_classes}"
+        )
+    return model, labels
+
+
+def check_classes(labels: Labels, data) -> None:
+    """Sees that data has the classes that a model was trained on, in the same order.
+
+    Args:
+        labels: Labels. The model's.
+        data: data set with `name` and `class_names`.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if tuple(data.class_names) != labels.class_names:
+        raise ValueError(
+            f"the model's classes are {list(labels.class_names)}; "
+            f"those of {data.name} are {list(data.class_names)}"
+        )

@@ -1,0 +1,267 @@
+"""What determines a training run: its settings, their defaults, and their YAML form."""
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.files import write_bytes
+
+LossName = Literal["standard", "standard_x2", "constant_factors", "harmonic", "harmonic_det"]
+
+#: Name -> class of harmonic_tf.losses, and its arguments beyond those that the detector asks for.
+LOSSES = {
+    "standard": ("DetectionLoss", {}),
+    "standard_x2": ("DetectionLoss", {"constant_factor": 2.0}),
+    "constant_factors": ("HarmonicDetLoss", {"harmonic": False, "constant_factor": 2.0}),
+    "harmonic": ("HarmonicLoss", {}),
+    "harmonic_det": ("HarmonicDetLoss", {}),
+}
+
+_FULL_SIZE = {
+    "epochs": 24,
+    "batch_size": 16,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    # Keras's SGD takes decay out of its momentum, so this acts as 1e-4 in the gradient would.
+    "weight_decay": 1e-3,
+    "augmentation": "light",
+}
+_SSD = {**_FULL_SIZE, "epochs": 120, "learning_rate": 2e-3, "augmentation": "ssd"}
+_TINY = {
+    "epochs": 50,
+    "batch_size": 16,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.05,
+    "augmentation": "light",
+}
+
+#: Model -> what its recipe takes where the user leaves a setting at None.
+PRESET_DEFAULTS = {
+    "ssd_tiny": _TINY,
+    "retinanet_tiny": _TINY,
+    "ssd300_resnet50_fpn": _SSD,
+    "ssd512_resnet50_fpn": _SSD,
+    "retinanet_resnet50_fpn": _FULL_SIZE,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a comparison share.
+
+    A setting of None takes the model's own value (`PRESET_DEFAULTS`, see `resolve`).
+    """
+
+    model: str = "ssd_tiny"
+    """Preset of harmonic_tf.models: ssd_tiny, retinanet_tiny, ssd300_resnet50_fpn, ..."""
+    data: str = "shapes"
+    """Pictures to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
+    train_split: str | None = None
+    """Split to train on. None: the source's own, such as trainval."""
+    eval_split: str | None = None
+    """Split to evaluate on. None: the source's own, such as test."""
+    class_names: tuple[str, ...] | None = None
+    """Classes to detect, in this order. None: all that the data has."""
+    on_bad_data: Literal["skip", "error"] = "skip"
+    """Bad ground truth: leave it out and report it, or stop at once with the whole list."""
+    epochs: int | None = None
+    """Passes over the training pictures. None: 50 for the tiny models."""
+    batch_size: int | None = None
+    """Pictures a step, over all replicas. None: 16."""
+    learning_rate: float | None = None
+    """Highest learning rate, reached after the warm-up. None: 0.002 for the tiny models."""
+    warmup: float = 0.05
+    """Fraction of all steps in which the learning rate rises from 0; a cosine takes it back."""
+    optimizer: Literal["adamw", "sgd"] | None = None
+    """AdamW, or SGD with momentum 0.9. None: adamw for the tiny models, sgd for full size."""
+    weight_decay: float | None = None
+    """Decoupled decay of kernels (not of biases or normalisation), times the learning rate."""
+    clip_norm: float = 10.0
+    """Longest gradient, over all weights and replicas together; longer ones are scaled down."""
+    augmentation: Literal["light", "ssd", "none"] | None = None
+    """Random changes to training pictures: light (flip, zoom, brightness), ssd, or none."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the network's input in pixels. None: the preset's."""
+    weights: str = "none"
+    """Where the backbone starts from: none (random), imagenet, or a file of weights."""
+    freeze_batch_norm: bool | None = None
+    """Keep batch normalisation as it starts. None: the preset's usual choice."""
+    evaluate_every: int = 10
+    """Epochs between evaluations. The last epoch is always evaluated."""
+    strategy: Literal["none", "mirrored"] = "none"
+    """Where to compute: one device, or all GPUs of this machine, each on a part of the batch."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """Numbers inside the network. Losses, decoding and weights are float32 in either case."""
+
+
+@dataclass(frozen=True)
+class Recipe(Settings):
+    """Everything that determines the result of a training run.
+
+    Example:
+
+    >>> Recipe(data="voc:bccd", epochs=20).model
+    'ssd_tiny'
+    """
+
+    loss: LossName = "harmonic_det"
+    """What to minimise: the paper's harmonic_det, a part of it, the standard loss, or a control."""
+    seed: int = 1
+    """Determines initial weights, order of the pictures and their augmentation."""
+
+    def __post_init__(self):
+        for field in ("epochs", "batch_size", "evaluate_every"):
+            _require(self, field, lambda value: value >= 1, "at least 1")
+        for field in ("learning_rate", "clip_norm"):
+            _require(self, field, lambda value: value > 0, "greater than 0")
+        _require(self, "weight_decay", lambda value: value >= 0, "at least 0")
+        _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
+        _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")
+        _require(self, "image_size", lambda value: min(value) >= 1, "two positive sizes")
+
+    @property
+    def name(self) -> str:
+        """Name for this run's folder, such as `bccd-ssd_tiny-harmonic_det-seed1`."""
+        source, _, rest = self.data.partition(":")
+        described = source == "shapes" or not rest
+        data = source if described else Path(rest).name if source != "tfds" else rest
+        data = re.sub(r"[^\w.-]+", "_", data).strip("._") or source
+        return f"{data}-{self.model}-{self.loss}-seed{self.seed}"
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """Fills in the model's own values where the recipe says None.
+
+    Args:
+        recipe: Recipe.
+
+    Returns:
+        Recipe. None is left only where the data source or the model itself decides.
+
+    Example:
+
+    >>> resolve(Recipe(batch_size=8)).epochs, resolve(Recipe(batch_size=8)).batch_size
+    (50, 8)
+    """
+    defaults = PRESET_DEFAULTS.get(recipe.model, _FULL_SIZE)
+    missing = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
+    return dataclasses.replace(recipe, **missing)
+
+
+def read_recipe(path) -> Recipe:
+    """Reads a recipe from YAML; what the file leaves out keeps its default.
+
+    Args:
+        path: str or Path. A file as `write_recipe` writes it.
+
+    Returns:
+        Recipe.
+
+    Raises:
+        UserError: If the file is missing, is no YAML mapping, or has an unknown key or a value of
+            the wrong type; names the file and the key.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: expected lines of `setting: value`; received {_described(content)}"
+        )
+    hints = typing.get_type_hints(Recipe)
+    values = {}
+    for key, value in content.items():
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(hints)}"
+            raise UserError(f"{path}: unknown setting {key!r}; {hint}")
+        try:
+            values[key] = _converted(value, hints[key])
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{path}: {key}: expected {_expectation(hints[key])}; received {_described(value)}"
+            ) from None
+    try:
+        return Recipe(**values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def write_recipe(recipe: Recipe, path) -> Path:
+    """Writes all settings of a recipe as YAML, atomically.
+
+    Args:
+        recipe: Recipe.
+        path: str or Path. The file to write.
+
+    Returns:
+        Path. The file written.
+    """
+    content = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(recipe).items()
+    }
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def _require(recipe, field, is_good, expected):
+    value = getattr(recipe, field)
+    if value is not None and not is_good(value):
+        raise UserError(f"{field}: expected {expected}; received {value!r}")
+
+
+def _converted(value, hint):
+    """`value` as the type `hint`, or a TypeError or ValueError."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return _converted(value, hint)
+    if origin is Literal:
+        # YAML 1.1 reads a bare `none` as text but `no` and `off` as False.
+        if value not in arguments or isinstance(value, bool):
+            raise ValueError
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_converted(v, item) for v, item in zip(value, items, strict=True))
+    if hint is float and not isinstance(value, bool):
+        # YAML 1.1 reads 2e-3 as text: it wants 2.0e-3.
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise TypeError
+    return value
+
+
+def _expectation(hint):
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_expectation(argument) for argument in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"a list of {count}{arguments[0].__name__}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, "null")
+
+
+def _described(value):
+    return f"{value!r} ({type(value).__name__})"
