@@ -1,10 +1,21 @@
 """Detectors for Keras 3: each is trained with one joint loss on one contract."""
 
-import importlib
+import importlib.util
 
-_MODULES = {"SSD": "ssd", "RetinaNet": "retinanet", "PyramidBackbone": "backbones"}
-_DETECTORS = ("SSD", "RetinaNet")
-__all__ = [*_MODULES, "PRESETS", "from_preset"]
+from harmonic_tf.models.backbones import PyramidBackbone
+from harmonic_tf.models.ssd import SSD
+
+_DETECTORS = [SSD]
+__all__ = ["PRESETS", "PyramidBackbone", "SSD", "from_preset"]
+
+# KerasCV, which RetinaNet is built on, imports TensorFlow whatever the backend.
+if importlib.util.find_spec("keras_cv") and importlib.util.find_spec("tensorflow"):
+    from harmonic_tf.models.retinanet import RetinaNet
+
+    _DETECTORS.append(RetinaNet)
+    __all__.append("RetinaNet")
+
+PRESETS = {preset: detector for detector in _DETECTORS for preset in detector.presets_by_name}
 
 
 def from_preset(preset, num_classes, **settings):
@@ -17,26 +28,12 @@ def from_preset(preset, num_classes, **settings):
 
     Raises:
         ValueError: if there is no such preset.
+
+    Example:
+
+    >>> from_preset("ssd_tiny", num_classes=3).image_size
+    (160, 208)
     """
-    presets = _presets()
-    if preset not in presets:
-        raise ValueError(f"There is no preset {preset!r}; there are {', '.join(sorted(presets))}.")
-    return presets[preset].from_preset(preset, num_classes=num_classes, **settings)
-
-
-def _presets():
-    return {
-        preset: detector
-        for detector in (__getattr__(name) for name in _DETECTORS)
-        for preset in detector.presets_by_name
-    }
-
-
-def __getattr__(name):
-    """Imports a detector when it is needed: RetinaNet brings KerasCV, and with it TensorFlow."""
-    if name == "PRESETS":
-        return _presets()
-    if name in _MODULES:
-        module = importlib.import_module(f"harmonic_tf.models.{_MODULES[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if preset not in PRESETS:
+        raise ValueError(f"There is no preset {preset!r}; there are {', '.join(sorted(PRESETS))}.")
+    return PRESETS[preset].from_preset(preset, num_classes=num_classes, **settings)

@@ -184,7 +184,7 @@ def pyramid_features(backbone, levels):
             f"it has {', '.join(names)}."
         )
     outputs = {level: backbone.get_layer(names[level]).output for level in levels}
-    return keras.Model(backbone.inputs, outputs, name=f"{backbone.name}_features")
+    return keras.Model(backbone.input, outputs, name=f"{backbone.name}_features")
 
 
 def level_layer_names(backbone):

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
-from harmonic_tf.models.backbones import build_backbone
-from harmonic_tf.models.matching import encode_targets
-from harmonic_tf.models.nms import class_wise_nms
 from keras import ops
 
 from harmonic_tf import boxes, metrics
 from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.models.backbones import build_backbone
+from harmonic_tf.models.matching import encode_targets
+from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.ops import replica_count
 
 
@@ -29,10 +29,12 @@ class Preset:
     settings: Callable[[int], dict]
 
 
-class Detector(keras.Model):
-    """Base of all detectors. A subclass is a network with anchors; the rest is here, once.
+class Detector:
+    """What makes a Keras model a detector. The model is a network with anchors; the rest is here.
 
-    A subclass builds a functional model from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the
+    Inherited before the model's class: `class SSD(Detector, keras.Model)`.
+
+    The model is a functional one from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the
     predictions of the contract, `{"box": (B, A, 4), "classification": (B, A, K)}`, sets
     the attributes below and defines `anchors`. Then it is trained with
 
@@ -124,7 +126,7 @@ class Detector(keras.Model):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
         """The joint loss of a batch, and the layers' own losses; updates the metrics."""
-        loss = self.loss
+        loss = getattr(self, "loss", None)
         if not isinstance(loss, keras.losses.Loss):
             raise ValueError(
                 f"Compile {type(self).__name__} with a loss that sees boxes and classes together, "

@@ -4,10 +4,11 @@ import math
 
 import keras
 import keras_cv
+from keras import layers, ops
+
 from harmonic_tf.models.backbones import level_layer_names
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
-from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -263,7 +264,7 @@ def _heads(num_classes, anchors, **settings):
 def _tiny(num_classes):
     anchor_generator = keras_cv.layers.AnchorGenerator(
         bounding_box_format="xyxy",
-        sizes=[16.0, 32.0, 64.0, 128.0],
+        sizes=[12.0, 24.0, 48.0, 96.0],
         scales=[1.0, 2 ** (1 / 3), 2 ** (2 / 3)],
         aspect_ratios=[0.5, 1.0, 2.0],
         strides=[8, 16, 32, 64],

@@ -1,15 +1,16 @@
 """SSD (Liu et al. 2016) on a feature pyramid, the SSD300 and SSD512 of the HarmonicDet paper."""
 
 import keras
+from keras import layers
+
 from harmonic_tf.models.anchors import grid_anchors, ssd_anchor_shapes
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
-from keras import layers
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class SSD(Detector):
+class SSD(Detector, keras.Model):
     """Single-shot detector: one 3x3 convolution a level predicts the boxes and classes of anchors.
 
     Softmax over the classes and the background; hard-negative mining, 3 negatives a positive, is
@@ -129,7 +130,7 @@ _SSD512_SHAPES = ssd_anchor_shapes(
     (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
     ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
 )
-_TINY_SHAPES = ssd_anchor_shapes((20, 38, 64, 105, 160), ((2,), (2,), (2,), (2,)))
+_TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
 
 
 def _preset(backbone, image_size, **settings):

@@ -1,0 +1,295 @@
+"""What holds of every detector."""
+
+import inspect
+
+import keras
+import keras_cv
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from harmonic_tf import models
+from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
+from tests.models.toy import average_precision, rectangles
+
+TINY = ["ssd_tiny", "retinanet_tiny"]
+
+
+def build(preset, **settings):
+    keras.utils.set_random_seed(0)
+    return models.from_preset(preset, num_classes=3, **settings)
+
+
+def batches(images, targets, repeat=1):
+    return tf.data.Dataset.from_tensors((images, targets)).repeat(repeat)
+
+
+def fit(model, dataset, **settings):
+    return model.fit(dataset, verbose=0, shuffle=False, **settings).history
+
+
+@pytest.fixture(scope="module", params=TINY)
+def trained(request):
+    """A detector that has learned four pictures with HarmonicDet."""
+    model = build(request.param)
+    steps = 200
+    rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=3e-3, warmup_steps=20)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(rate, global_clipnorm=10.0),
+        loss=HarmonicDetLoss(**model.loss_settings),
+    )
+    pictures = rectangles()
+    fit(model, batches(*pictures, repeat=steps))
+    return model, pictures
+
+
+def test_learns_four_pictures(trained):
+    model, (images, targets) = trained
+    found = model.predict(images, verbose=0)
+    assert average_precision(found, targets) > 90
+
+
+def test_saved_and_loaded_predicts_the_same(trained, tmp_path):
+    model, (images, targets) = trained
+    file = tmp_path / "model.keras"
+    model.save(file)
+    loaded = keras.saving.load_model(file)
+    assert type(loaded) is type(model)
+    assert loaded.get_config().keys() == model.get_config().keys()
+    expected, received = (m.predict(images, verbose=0) for m in (model, loaded))
+    for key in expected:
+        np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
+    before, after = (m.evaluate(batches(images, targets), verbose=0) for m in (model, loaded))
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_config_holds_every_argument(preset):
+    model = build(preset, score_threshold=0.02, nms_threshold=0.6, max_detections=7)
+    config = model.get_config()
+    arguments = set(inspect.signature(type(model).__init__).parameters) - {"self"}
+    assert arguments - set(config) <= {"anchor_generator"}  # KerasCV keeps it in the encoder
+    again = type(model).from_config(config)
+    assert again.decoding == model.decoding
+    assert again.decoding == {
+        "score_threshold": 0.02,
+        "iou_threshold": 0.6,
+        "max_detections": 7,
+    }
+    np.testing.assert_array_equal(again.anchors(again.image_size), model.anchors(model.image_size))
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_predict_gives_kerascv_dictionary(preset):
+    model = build(preset, max_detections=12)
+    images, _ = rectangles(count=3)
+    found = model.predict(images, verbose=0)
+    shapes = {key: value.shape for key, value in found.items()}
+    assert shapes == {
+        "boxes": (3, 12, 4),
+        "confidence": (3, 12),
+        "classes": (3, 12),
+        "num_detections": (3,),
+    }
+    present = found["confidence"] >= 0
+    np.testing.assert_array_equal(present.sum(axis=1), found["num_detections"])
+    assert (found["boxes"][~present] == -1).all() and (found["classes"][~present] == -1).all()
+    assert (found["boxes"][present] >= 0).all()
+    assert (found["boxes"][present] <= [208, 160, 208, 160]).all()
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_metrics_of_training(preset):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    history = fit(model, batches(*rectangles()))
+    assert set(history) == {
+        "loss",
+        "classification_loss",
+        "box_loss",
+        "contrastive_loss",
+        "beta_r",
+        "beta_c",
+        "mean_p",
+        "aic",
+    }
+    assert 0 < history["aic"][0] < 1 and 0 < history["beta_r"][0] < 1
+    assert history["mean_p"] == history["beta_c"]
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_reported_loss_is_that_of_the_contract(preset):
+    model = build(preset)
+    loss = HarmonicDetLoss(**model.loss_settings)
+    model.compile(optimizer="sgd", loss=loss)
+    images, targets = rectangles()
+    expected = float(loss(model.encode_targets(targets), model(images)))
+    received = model.evaluate(batches(images, targets), verbose=0, return_dict=True)["loss"]
+    assert received == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_layers_own_losses_are_added(preset):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
+    images, targets = rectangles()
+    predictions = model(images)
+    plain = float(model.compute_loss(images, targets, predictions))
+    kernel = model.get_layer("pyramid").laterals[0]
+    kernel.kernel_regularizer = keras.regularizers.L2(0.5)
+    kernel.kernel.regularizer = kernel.kernel_regularizer
+    penalty = 0.5 * float(np.sum(np.square(kernel.kernel)))
+    received = float(model.compute_loss(images, targets, predictions))
+    assert received == pytest.approx(plain + penalty, rel=1e-5)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_sample_weights_weigh_pictures(preset):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
+    images, targets = rectangles(count=2)
+    predictions = model(images)
+    whole, first, second = (
+        float(model.compute_loss(images, targets, predictions, sample_weight=np.array(weight)))
+        for weight in ([1.0, 1.0], [1.0, 0.0], [0.0, 1.0])
+    )
+    assert first + second == pytest.approx(whole, rel=1e-5)
+    assert min(first, second) > 0
+
+
+@pytest.mark.parametrize("preset", TINY)
+@pytest.mark.parametrize("room", [0, 2])
+def test_a_batch_without_objects(preset, room):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    images, _ = rectangles(count=2)
+    targets = {"boxes": np.full((2, room, 4), -1.0), "classes": np.full((2, room), -1.0)}
+    history = fit(model, batches(images, targets, repeat=2))
+    assert np.isfinite(history["loss"][0])
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    ("preset", "bounding_box_format"),
+    [("ssd_tiny", "center_xywh"), ("ssd_tiny", "rel_yxyx"), ("retinanet_tiny", "xywh")],
+)
+def test_the_format_of_boxes_changes_nothing_else(preset, bounding_box_format):
+    images, targets = rectangles(count=2)
+    expected = build(preset)
+    other = build(preset, bounding_box_format=bounding_box_format)
+
+    def convert(boxes, source, target):
+        padding = (boxes[..., :1] == -1) & (boxes[..., 3:] == -1)
+        converted = keras.utils.bounding_boxes.convert_format(
+            boxes, source, target, height=160, width=208
+        )
+        return np.where(padding, -1.0, converted)
+
+    converted = {**targets, "boxes": convert(targets["boxes"], "xyxy", bounding_box_format)}
+    a, b = expected.encode_targets(targets), other.encode_targets(converted)
+    np.testing.assert_array_equal(a["classification"], b["classification"])
+    np.testing.assert_allclose(a["box"], b["box"], atol=1e-3)
+    a, b = (m.predict(images, verbose=0) for m in (expected, other))
+    np.testing.assert_allclose(a["confidence"], b["confidence"], atol=1e-5)
+    np.testing.assert_allclose(
+        a["boxes"], convert(b["boxes"], bounding_box_format, "xyxy"), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_kerascv_dictionary_of_a_batch(preset):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    images, targets = rectangles(count=2)
+    data = {"images": images, "bounding_boxes": targets}
+    model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False)
+    assert model.evaluate(tf.data.Dataset.from_tensors(data), verbose=0)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_half_precision(preset):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build(preset)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    images, targets = rectangles(count=2)
+    assert np.isfinite(fit(model, batches(images, targets))["loss"][0])
+    found = model.decode_predictions(model(images), images)
+    assert keras.backend.standardize_dtype(found["boxes"].dtype) == "float32"
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_a_loss_of_the_wrong_form_is_refused(preset):
+    model = build(preset)
+    other = {"softmax": "focal", "focal": "softmax"}[model.classification]
+    images, targets = rectangles(count=1)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(classification=other))
+    with pytest.raises(ValueError, match="needs a loss with classification"):
+        model.compute_loss(images, targets, model(images))
+    model.compile(
+        optimizer="sgd",
+        loss=HarmonicDetLoss(**{**model.loss_settings, "box_variance": (1, 1, 1, 1)}),
+    )
+    with pytest.raises(ValueError, match="needs a loss with box_variance"):
+        model.compute_loss(images, targets, model(images))
+    model = build(preset)
+    with pytest.raises(ValueError, match="loss=HarmonicDetLoss"):
+        model.compute_loss(images, targets, model(images))
+
+
+def test_any_keras_loss_on_the_contract_will_do():
+    class Sum(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.ops.sum(y_pred["box"], axis=(1, 2)) + y_true["box"][0, 0, 0]
+
+    model = build("ssd_tiny")
+    model.compile(optimizer="sgd", loss=Sum(reduction="sum"))
+    images, targets = rectangles(count=2)
+    raw = model(images)
+    received = float(model.compute_loss(images, targets, raw))
+    assert received == pytest.approx(float(np.sum(raw["box"])), abs=1e-2)
+
+
+def test_presets_are_found_by_name():
+    assert {"ssd_tiny", "ssd300_resnet50_fpn", "ssd512_resnet50_fpn"} <= set(models.PRESETS)
+    assert models.PRESETS["retinanet_resnet50_fpn"] is models.RetinaNet
+    with pytest.raises(ValueError, match="no preset 'ssd'; there are .*ssd_tiny"):
+        models.from_preset("ssd", num_classes=1)
+    with pytest.raises(ValueError, match="SSD has no preset 'retinanet_tiny'"):
+        models.SSD.from_preset("retinanet_tiny", num_classes=1)
+
+
+def test_preset_with_another_input_size():
+    model = build("ssd_tiny", image_size=(96, 128))
+    assert model.image_size == (96, 128)
+    with pytest.raises(ValueError, match=r"takes pictures of \(96, 128\)"):
+        model.anchors((160, 208))
+
+
+@pytest.mark.parametrize("name", ["kerascv", "kerashub"])
+def test_ssd_on_another_backbone(name):
+    if name == "kerascv":
+        backbone = keras_cv.models.ResNetBackbone(
+            stackwise_filters=[64, 8, 8, 8],
+            stackwise_blocks=[1, 1, 1, 1],
+            stackwise_strides=[1, 2, 2, 2],
+            block_type="basic_block",
+            include_rescaling=True,
+            input_shape=(64, 64, 3),
+        )
+    else:
+        keras_hub = pytest.importorskip("keras_hub")
+        backbone = keras_hub.models.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[7],
+            stackwise_num_filters=[64, 8, 8, 8],
+            stackwise_num_blocks=[1, 1, 1, 1],
+            stackwise_num_strides=[1, 2, 2, 2],
+            block_type="basic_block",
+            image_shape=(64, 64, 3),
+        )
+    model = models.SSD(backbone, num_classes=2, anchor_shapes=[[(16, 16)]] * 4, filters=8)
+    assert model.output_shape[0] == (None, 64 + 16 + 4 + 1, 4)

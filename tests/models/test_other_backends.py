@@ -1,0 +1,42 @@
+"""SSD trains and predicts on every backend of Keras that is installed."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import numpy as np
+import keras
+from harmonic_tf.losses import HarmonicDetLoss
+from harmonic_tf.models import SSD
+
+keras.utils.set_random_seed(0)
+model = SSD.from_preset("ssd_tiny", num_classes=2, image_size=(64, 64), max_detections=5)
+model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=HarmonicDetLoss(**model.loss_settings))
+images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+targets = {
+    "boxes": np.array([[[4, 4, 40, 40]], [[-1] * 4]], "float32"),
+    "classes": np.array([[1], [-1]], "float32"),
+}
+history = model.fit(images, targets, batch_size=2, epochs=8, verbose=0).history
+assert history["loss"][-1] < 0.5 * history["loss"][0], history["loss"]
+assert 0 < history["aic"][-1] < 1
+found = model.predict(images, verbose=0)
+assert {key: value.shape for key, value in found.items()} == {
+    "boxes": (2, 5, 4), "confidence": (2, 5), "classes": (2, 5), "num_detections": (2,)
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_trains_and_predicts(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        check=True,
+        env={**os.environ, "KERAS_BACKEND": backend},
+    )

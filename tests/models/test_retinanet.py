@@ -1,0 +1,100 @@
+"""What RetinaNet keeps of KerasCV's, and what it changes."""
+
+import keras
+import keras_cv
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from harmonic_tf.models import PyramidBackbone, RetinaNet
+from tests.models.toy import rectangles
+
+SIZE = (128, 192)  # KerasCV's feature pyramid needs multiples of 32
+# KerasCV's own model takes a dictionary, and Keras warns where it gets the pictures alone.
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*structure of `inputs`:UserWarning")
+
+
+def arguments():
+    return {
+        "backbone": PyramidBackbone("tiny", SIZE),
+        "num_classes": 3,
+        "bounding_box_format": "xyxy",
+    }
+
+
+def batch(count):
+    images, targets = rectangles(count, SIZE)
+    return images, {key: value[:, :3] for key, value in targets.items()}  # theirs knows no padding
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    keras.utils.set_random_seed(0)
+    return keras_cv.models.RetinaNet(**arguments())
+
+
+@pytest.fixture(scope="module")
+def ours(theirs):
+    """The same network built with KerasCV's arguments alone."""
+    model = RetinaNet(**arguments())
+    model.set_weights(theirs.get_weights())
+    return model
+
+
+def test_is_a_kerascv_retinanet(ours):
+    assert isinstance(ours, keras_cv.models.RetinaNet)
+
+
+def test_network_is_kerascvs(ours, theirs):
+    images, _ = batch(1)
+    expected, received = theirs({"images": images}), ours(images)
+    for key in ("box", "classification"):
+        np.testing.assert_allclose(received[key], expected[key], atol=1e-6)
+
+
+def test_targets_are_kerascvs(ours, theirs):
+    images, targets = batch(2)
+    boxes, classes = theirs.label_encoder(images, targets)
+    received = ours.encode_targets(targets)
+    np.testing.assert_array_equal(received["classification"], classes)
+    positive = np.array(classes) >= 0
+    assert positive.sum() > 10
+    np.testing.assert_allclose(
+        np.array(received["box"])[positive], np.array(boxes)[positive], atol=1e-4
+    )
+
+
+def test_kerascvs_own_losses_still_work(ours, theirs, tmp_path):
+    images, targets = batch(2)
+    data = tf.data.Dataset.from_tensors((images, targets))
+    histories = []
+    for model in (theirs, ours):
+        model.compile(optimizer="sgd", box_loss="smoothl1", classification_loss="focal")
+        histories.append(model.evaluate(data, verbose=0, return_dict=True))
+    assert histories[1]["loss"] == pytest.approx(histories[0]["loss"], rel=1e-5)
+    assert set(histories[1]) == set(histories[0])
+    ours.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.evaluate(data, verbose=0, return_dict=True) == histories[1]
+
+
+def test_both_ways_at_once_are_refused(ours):
+    with pytest.raises(ValueError, match="Pass either `loss`"):
+        ours.compile(loss="focal", box_loss="smoothl1", classification_loss="focal")
+
+
+def test_a_given_decoder_is_used_and_kept():
+    decoder = keras_cv.layers.NonMaxSuppression(
+        bounding_box_format="xyxy", from_logits=True, confidence_threshold=0.0, max_detections=5
+    )
+    model = RetinaNet(PyramidBackbone("tiny", (64, 64)), 2, prediction_decoder=decoder)
+    images = np.zeros((1, 64, 64, 3), "float32")
+    assert np.array(model.decode_predictions(model(images), images)["boxes"]).shape == (1, 5, 4)
+    again = RetinaNet.from_config(model.get_config())
+    assert again.custom_decoder.max_detections == 5
+
+
+def test_new_heads_start_from_the_prior():
+    model = RetinaNet.from_preset("retinanet_tiny", num_classes=2)
+    scores = keras.ops.sigmoid(model(np.full((1, 160, 208, 3), 127.5, "float32"))["classification"])
+    assert float(np.mean(scores)) == pytest.approx(0.01, rel=0.2)

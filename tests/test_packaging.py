@@ -1,0 +1,60 @@
+"""The wheel holds the whole package, wherever it is installed and started."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "harmonic_tf": "harmonic_tf",
+    "models": "harmonic_tf/models",
+    "training": "harmonic_tf/training",
+}
+IMPORT = """
+import harmonic_tf, harmonic_tf.models, harmonic_tf.training, harmonic_tf.training.data
+print(harmonic_tf.models.__file__, harmonic_tf.training.__file__, harmonic_tf.training.data.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    files = [ROOT / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")]
+    for file in [*files, *(x for folder in FOLDERS for x in (ROOT / folder).rglob("*.py"))]:
+        copy = source / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def test_the_wheel_has_every_module_and_no_other_top_level_name(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    modules = {name for name in names if name.endswith(".py")}
+    for folder, place in FOLDERS.items():
+        for file in (ROOT / folder).rglob("*.py"):
+            assert f"{place}/{file.relative_to(ROOT / folder).as_posix()}" in modules
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"harmonic_tf"}
+
+
+@pytest.mark.parametrize("started_in", ["elsewhere", "the repository's root"])
+def test_installed_it_imports_from_anywhere(wheel, tmp_path, started_in):
+    """Also beside the repository's own `harmonic_tf`, which has no `models` in it."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    cwd = tmp_path if started_in == "elsewhere" else ROOT
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": ""},
+    )
+    assert all(path.startswith(str(tmp_path)) for path in result.stdout.split()), result.stdout
