@@ -16,7 +16,8 @@ FOLDERS = {
 }
 IMPORT = """
 import harmonic_tf, harmonic_tf.models, harmonic_tf.training, harmonic_tf.training.data
-print(harmonic_tf.models.__file__, harmonic_tf.training.__file__, harmonic_tf.training.data.__file__)
+for module in (harmonic_tf.models, harmonic_tf.training, harmonic_tf.training.data):
+    print(module.__file__)
 """
 
 

@@ -163,20 +163,3 @@ def load_model_and_labels(path):
             f"{file.name} has {model.num_classes}"
         )
     return model, labels
-
-
-def check_classes(labels: Labels, data) -> None:
-    """Sees that data has the classes that a model was trained on, in the same order.
-
-    Args:
-        labels: Labels. The model's.
-        data: data set with `name` and `class_names`.
-
-    Raises:
-        ValueError: If they differ.
-    """
-    if tuple(data.class_names) != labels.class_names:
-        raise ValueError(
-            f"the model's classes are {list(labels.class_names)}; "
-            f"those of {data.name} are {list(data.class_names)}"
-        )

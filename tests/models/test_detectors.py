@@ -7,10 +7,10 @@ import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
+from plain_rectangles import average_precision, rectangles
 
 from harmonic_tf import models
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
-from tests.models.toy import average_precision, rectangles
 
 TINY = ["ssd_tiny", "retinanet_tiny"]
 

@@ -5,9 +5,9 @@ import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
+from plain_rectangles import rectangles
 
 from harmonic_tf.models import PyramidBackbone, RetinaNet
-from tests.models.toy import rectangles
 
 SIZE = (128, 192)  # KerasCV's feature pyramid needs multiples of 32
 # KerasCV's own model takes a dictionary, and Keras warns where it gets the pictures alone.

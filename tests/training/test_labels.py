@@ -11,7 +11,6 @@ from harmonic_tf import models
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.labels import (
     Labels,
-    check_classes,
     load_model_and_labels,
     read_labels,
     write_labels,
@@ -104,13 +103,6 @@ def test_paths_without_a_model_are_named(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="expected a detector.*received a Sequential"):
         load_model_and_labels(tmp_path / "other.keras")
-
-
-def test_classes_must_agree_in_order():
-    data = rectangle_data(PICTURES)
-    check_classes(LABELS, data)
-    with pytest.raises(ValueError, match="model's classes are .*'green', 'red'.* of rectangles"):
-        check_classes(Labels(("green", "red", "blue"), (0, 3, 7)), data)
 
 
 def test_files_are_replaced_whole(tmp_path):
