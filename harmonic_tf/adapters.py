@@ -16,7 +16,7 @@ def pack(contract):
     Example:
 
     >>> target = {"box": np.zeros((1, 3, 4)), "classification": np.array([[0, -1, -2]])}
-    >>> pack(target).shape
+    >>> tuple(pack(target).shape)
     (1, 3, 5)
     """
     box = ops.convert_to_tensor(contract["box"])

@@ -82,7 +82,7 @@ class HarmonicIoULoss(keras.losses.Loss):
 
     def _to_xyxy(self, values):
         source = self.bounding_box_format.removeprefix("rel_")
-        return keras.utils.bounding_boxes.convert_format(values, source, "xyxy")
+        return keras.utils.bounding_boxes.convert_format(values, source, "xyxy", dtype=self.dtype)
 
     def get_config(self):
         return {

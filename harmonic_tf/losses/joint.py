@@ -39,9 +39,7 @@ class JointLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         """As any Keras loss; `sample_weight` weighs pictures, `(B,)`, or rows, `(B, A)`."""
         if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
-            if len(sample_weight.shape) == 1:
-                sample_weight = sample_weight[:, None]
+            sample_weight = self._row_weights(sample_weight)
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
@@ -54,7 +52,7 @@ class JointLoss(keras.losses.Loss):
         Args:
             y_true: targets, as in a call.
             y_pred: predictions, as in a call.
-            sample_weight: None, or `(B,)`, a weight for each picture.
+            sample_weight: None, `(B,)` or `(B, A)`.
 
         Returns:
             `(loss, parts)`: a scalar and a `harmonic_tf.ops.Parts` of `(B, A)` tensors that carry
@@ -66,7 +64,7 @@ class JointLoss(keras.losses.Loss):
         )
         terms, parts = self._terms(y_true, y_pred)
         if sample_weight is not None:
-            terms = terms * ops.cast(sample_weight, terms.dtype)[:, None]
+            terms = terms * self._row_weights(sample_weight)
         return ops.sum(terms), parts
 
     def _terms(self, y_true, y_pred):
@@ -76,11 +74,17 @@ class JointLoss(keras.losses.Loss):
             chosen = hard_negatives(
                 parts.classification, rows.classes, parts.positive, self.negative_ratio
             )
+            left_out = parts.total - parts.total  # 0, but NaN stays NaN
             parts = parts._replace(
-                total=parts.total * chosen, classification=parts.classification * chosen
+                total=ops.where(chosen, parts.total, left_out),
+                classification=ops.where(chosen, parts.classification, 0.0),
             )
         positives = global_sum(ops.sum(parts.positive))
         return parts.total / ops.maximum(positives, 1.0), parts
+
+    def _row_weights(self, sample_weight):
+        weights = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
+        return weights[:, None] if len(weights.shape) == 1 else weights
 
     def _rows(self, y_true, y_pred):
         return rows_of(y_true, y_pred, self.objective.classification)

@@ -1,76 +1,94 @@
 """The dense half of the objective: everything that reads all the logits.
 
-Each form has two functions, a pass over the logits each:
-
-* `*_rows(logits, label, objective)` reduces every row of `(B, A, K)` logits to three `(B, A)`
-  tensors: its classification loss, the probability `p` of its class (meaningful for positives),
-  and the entropy of its class distribution in nats.
-* `*_gradient(logits, label, d_loss, d_p, objective)` is the gradient `(B, A, K)` of
-  `d_loss * loss + d_p * p`. The entropy carries none.
-
-`label` `(B, A)` is an int32 column of the logits; -1 where the row has none.
+Each form has a function `*_rows(logits, label, objective)` of logits `(rows, K)` and labels
+`(rows,)`, int32, a column of the logits or -1 where a row has none. It returns `Dense`. A NaN or an
+infinity among a row's logits makes its loss NaN.
 """
+
+from typing import Any, NamedTuple
 
 from keras import ops
 
+# Scores that are all smaller (logits below -69) have no entropy that float32 could tell: it is 0.
 _TINY = 1e-30
+
+
+class Dense(NamedTuple):
+    """What a row's logits tell.
+
+    Attributes:
+        loss: `(rows,)`. Classification loss.
+        p: `(rows,)`. Probability of the label's class; meaningful for positives.
+        entropy: `(rows,)`. Entropy of the class distribution in nats.
+        slope: `(rows, K)`. Derivative of the loss by every logit but the label's.
+        own_slope: `(rows,)`. Derivative of the loss by the label's logit.
+    """
+
+    loss: Any
+    p: Any
+    entropy: Any
+    slope: Any
+    own_slope: Any
 
 
 def softmax_rows(logits, label, objective):
     shifted = logits - ops.max(logits, axis=-1, keepdims=True)
     exp = ops.exp(shifted)
-    total = ops.sum(exp, axis=-1)
+    total = ops.sum(exp + (logits - logits), axis=-1)
     log_total = ops.log(total)
-    own = ops.sum(ops.where(_is_label(logits, label), shifted, 0.0), axis=-1)
-    loss = log_total - own
+    log_p = _own(shifted, label) - log_total
+    p = ops.exp(log_p)
     entropy = log_total - ops.sum(exp * shifted, axis=-1) / total
-    return loss, ops.exp(own - log_total), entropy
-
-
-def softmax_gradient(logits, label, d_loss, d_p, objective):
-    exp = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
-    probability = exp / ops.sum(exp, axis=-1, keepdims=True)
-    is_label = _is_label(logits, label)
-    own = ops.sum(ops.where(is_label, probability, 0.0), axis=-1)
-    coefficient = (d_loss - d_p * own)[..., None]
-    return coefficient * (probability - ops.cast(is_label, logits.dtype))
+    return Dense(-log_p, p, entropy, exp / total[..., None], p - 1)
 
 
 def focal_rows(logits, label, objective):
-    is_label, wrong, softplus, weight = _focal_parts(logits, label, objective)
-    loss = ops.sum(weight * _power(wrong, objective.focal_gamma) * softplus, axis=-1)
-    p = 1 - ops.sum(ops.where(is_label, wrong, 0.0), axis=-1)
-    if not objective.contrastive:
-        return loss, p, ops.zeros_like(p)
-    score = ops.where(is_label, 1 - wrong, wrong)
-    log_score = ops.where(is_label, -softplus, logits - softplus)
-    total = ops.maximum(ops.sum(score, axis=-1), _TINY)
-    entropy = ops.log(total) - ops.sum(score * log_score, axis=-1) / total
-    return loss, p, ops.maximum(entropy, 0.0)
+    alpha, gamma = objective.focal_alpha, objective.focal_gamma
+    score, softplus, log_score = _sigmoid(logits)
+    others, slope = _focal(score, softplus, 1 - alpha, gamma)
+    wrong, own_softplus, _ = _sigmoid(-_own(logits, label))
+    own, own_slope = _focal(wrong, own_softplus, alpha, gamma)
+
+    others = ops.where(is_own(logits, label), 0.0, others)
+    loss = ops.sum(others + (logits - logits), axis=-1) + ops.where(label >= 0, own, 0.0)
+    entropy = ops.zeros_like(loss)
+    if objective.contrastive:
+        total = ops.maximum(ops.sum(score, axis=-1), _TINY)
+        products = ops.where(score > 0, score * log_score, 0.0)  # XLA sums bare products slowly
+        entropy = ops.log(total) - ops.sum(products, axis=-1) / total
+        entropy = ops.maximum(entropy, 0.0)
+    return Dense(loss, 1 - wrong, entropy, slope, -own_slope)
 
 
-def focal_gradient(logits, label, d_loss, d_p, objective):
-    is_label, wrong, softplus, weight = _focal_parts(logits, label, objective)
-    gamma = objective.focal_gamma
-    slope = weight * _power(wrong, gamma) * (gamma * (1 - wrong) * softplus + wrong)
-    slope = slope * d_loss[..., None]
-    return ops.where(is_label, d_p[..., None] * wrong * (1 - wrong) - slope, slope)
+def is_own(logits, label):
+    """Marks the label's column of each row, `(..., K)`."""
+    # Compared as floats: XLA does not vectorise float arithmetic around an integer comparison.
+    columns = ops.arange(logits.shape[-1], dtype=logits.dtype)
+    return ops.equal(columns, ops.cast(label, logits.dtype)[..., None])
 
 
-def _focal_parts(logits, label, objective):
-    """`(is_label, wrong, softplus(z), weight)` of each logit; `wrong` = sigmoid(z).
+def _own(logits, label):
+    """The logit of each row's label; any, where there is no such column."""
+    column = ops.clip(label, 0, logits.shape[-1] - 1)
+    return ops.take_along_axis(logits, column[..., None], axis=-1)[..., 0]
 
-    z is the logit, negated where the row carries that class, so that one formula serves both: it
-    says how wrong the score is. One exponential serves the sigmoid and the softplus.
-    """
-    is_label = _is_label(logits, label)
-    z = ops.where(is_label, -logits, logits)
-    exp = ops.exp(-ops.abs(z))
+
+def _focal(wrong, cross_entropy, weight, gamma):
+    """Focal loss of a score that is `wrong` by so much, and its slope by the logit of `wrong`."""
+    scale = weight * _power(wrong, gamma)
+    return scale * cross_entropy, scale * (gamma * (1 - wrong) * cross_entropy + wrong)
+
+
+def _sigmoid(x):
+    """`(sigmoid(x), softplus(x), log(sigmoid(x)))`, all from one exponential and one logarithm."""
+    exp = ops.exp(-ops.abs(x))
     inverse = 1 / (1 + exp)
-    wrong = ops.where(z >= 0, inverse, exp * inverse)
-    softplus = ops.maximum(z, 0.0) - ops.log(inverse)
-    alpha = ops.convert_to_tensor(objective.focal_alpha, logits.dtype)
-    return is_label, wrong, softplus, ops.where(is_label, alpha, 1 - alpha)
+    log = ops.log(inverse)
+    return (
+        ops.where(x >= 0, inverse, exp * inverse),
+        ops.maximum(x, 0.0) - log,
+        ops.minimum(x, 0.0) + log,
+    )
 
 
 def _power(base, exponent):
@@ -79,8 +97,3 @@ def _power(base, exponent):
     if exponent == 2:
         return base * base
     return ops.power(base, exponent)
-
-
-def _is_label(logits, label):
-    columns = ops.arange(logits.shape[-1], dtype="int32")
-    return ops.equal(columns, label[..., None])

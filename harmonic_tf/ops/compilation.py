@@ -1,6 +1,13 @@
 """Compiles one tensor function with what the backend offers."""
 
+import os
+
 import keras
+from keras import ops
+
+# How many of the first tensor's numbers one core works on at a time: with what is computed from
+# them they fit its second-level cache.
+_NUMBERS_PER_CORE = 51_200
 
 
 def compiled(function):
@@ -19,3 +26,56 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+def in_chunks(function, widths):
+    """Returns a function of rows that, on a CPU, works on some hundred rows at a time.
+
+    XLA stores what a sum is made of before it sums. In chunks these intermediates stay in the
+    processor's cache: half the time, and a fraction of the memory. The result is to be `compiled`.
+
+    Args:
+        function: takes tensors `(rows, ...)` and returns a tuple of `(rows, width)`, in the dtype
+            of the first tensor. A row may depend on the same row of the arguments only.
+        widths: tuple of the `width` of each result.
+    """
+    if not _compiled_for_cpu():
+        return function
+
+    def run(*tensors):
+        total = ops.shape(tensors[0])[0]
+        size = (os.cpu_count() or 1) * _NUMBERS_PER_CORE // tensors[0].shape[-1] + 1
+        size = min(size, total) if isinstance(total, int) else ops.minimum(size, total)
+
+        def step(start, *results):
+            begin = ops.minimum(start, total - size)
+            chunk = function(*(_rows(x, begin, size) for x in tensors))
+            done = (
+                ops.slice_update(result, (begin, 0), part)
+                for result, part in zip(results, chunk, strict=True)
+            )
+            return (start + size, *done)
+
+        results = (ops.zeros((total, width), tensors[0].dtype) for width in widths)
+        _, *results = ops.while_loop(lambda start, *_: start < total, step, (0, *results))
+        return tuple(results)
+
+    return run
+
+
+def _rows(tensor, begin, size):
+    rest = tensor.shape[1:]
+    return ops.slice(tensor, (begin, *(0 for _ in rest)), (size, *rest))
+
+
+def _compiled_for_cpu():
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.config.list_logical_devices("GPU")
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    return False

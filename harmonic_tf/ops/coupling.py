@@ -84,7 +84,7 @@ def _iou_of_deltas(box_pred, box_true, variance):
     """IoU `(B, A)` of two boxes given as deltas of one anchor, and its gradient `(B, A, 4)`.
 
     Where two edges coincide each side of the kink counts half, so that the gradient at the target
-    itself is zero: exactly, for the centres are measured from the target's.
+    itself is zero. Centres are measured from the target's, so that small boxes keep their digits.
     """
     centre_true = ops.concatenate([box_true[..., :2], ops.zeros_like(box_true[..., 2:])], axis=-1)
     low, high, size = boxes.edges_from_deltas(box_pred - centre_true, variance)

@@ -6,16 +6,11 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from harmonic_tf.ops import classification
-from harmonic_tf.ops.compilation import compiled
+from harmonic_tf.ops.compilation import compiled, in_chunks
 from harmonic_tf.ops.coupling import coupled_rows
 
 BACKGROUND = -1
 IGNORED = -2
-
-_FORMS = {
-    "softmax": (classification.softmax_rows, classification.softmax_gradient),
-    "focal": (classification.focal_rows, classification.focal_gradient),
-}
 
 
 class Parts(NamedTuple):
@@ -45,20 +40,17 @@ class Parts(NamedTuple):
     positive: Any
 
 
-def zero_or_nan(values):
-    """Sums the last axis to 0 if all numbers there are finite, to NaN otherwise.
-
-    Added to a term that does not depend on `values`, or no longer does, it keeps a broken
-    prediction visible. (A product with 0 would not: XLA takes it for 0.)
-    """
-    return ops.sum(values - values, axis=-1)
+# A row's parts; the derivative of `total` by the logit of its label, and what its other slopes are
+# to be multiplied by; the derivatives by the 4 deltas.
+_WIDTH = len(Parts._fields) + 6
 
 
 def objective_rows(logits, box_pred, classes, box_true, objective):
     """Equation 12 for the positives and the classification loss for the negatives, row by row.
 
-    The gradient is derived by hand and computed in one pass over the logits, in whichever backend
-    Keras runs on. The forward pass reads the logits once and keeps nothing of their size.
+    The gradient is derived by hand, in whichever backend Keras runs on. The forward pass reads the
+    logits once and keeps the slope of the classification loss by them, the only thing of their
+    size; the backward pass scales it.
 
     Args:
         logits: float tensor `(B, A, K)`: K = C for `objective.classification == "focal"`, K = C + 1
@@ -77,11 +69,13 @@ def objective_rows(logits, box_pred, classes, box_true, objective):
 
     @ops.custom_gradient
     def stacked_parts(logits, box_pred, classes, box_true):
-        rows, d_loss, d_p, d_box = forward(logits, box_pred, classes, box_true)
+        # Without `stop_gradient` TensorFlow would derive a gradient of its own, when eager.
+        tensors = (ops.stop_gradient(x) for x in (logits, box_pred, classes, box_true))
+        rows, slope = forward(*tensors)
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            d_logits, d_box_pred = backward(upstream[..., 0], logits, classes, d_loss, d_p, d_box)
+            d_logits, d_box_pred = backward(upstream[..., 0], classes, rows, slope)
             return d_logits, d_box_pred, None, None
 
         return rows, gradient
@@ -94,31 +88,46 @@ def objective_rows(logits, box_pred, classes, box_true, objective):
 @functools.lru_cache(maxsize=None)
 def _compiled(objective, columns):
     """The two passes; a pair for each number of columns, so that it is always a known number."""
-    dense_rows, dense_gradient = _FORMS[objective.classification]
     softmax = objective.classification == "softmax"
+    dense_rows = classification.softmax_rows if softmax else classification.focal_rows
     class_count = columns - 1 if softmax else columns
 
     def labels(classes):
         return ops.where(classes >= 0, classes, class_count if softmax else BACKGROUND)
 
-    def forward(logits, box_pred, classes, box_true):
-        label = labels(classes)
-        positive = classes >= 0
-        loss, p, entropy = dense_rows(logits, label, objective)
+    def forward_rows(logits, box_pred, classes, box_true):
+        loss, p, entropy, slope, own_slope = dense_rows(logits, labels(classes), objective)
+        positive, ignored = classes >= 0, ops.equal(classes, IGNORED)
         parts, derivatives = coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective)
         d_loss, d_p, d_box = derivatives
-        total, loss, d_loss = (
-            ops.where(ops.equal(classes, IGNORED), 0.0, x) for x in (parts[0], parts[1], d_loss)
+        d_own = d_loss * own_slope + d_p * p * (1 - p)
+        d_others = d_loss - d_p * p if softmax else d_loss
+        # 0 or NaN: a broken prediction stays visible in rows that do not depend on it. (A product
+        # with 0 would not do, for XLA takes it for 0.)
+        broken = (loss - loss) + ops.sum(box_pred - box_pred, axis=-1)
+        total, loss, d_own, d_others = (
+            ops.where(ignored, 0.0, x) for x in (parts[0], loss, d_own, d_others)
         )
         known = ops.logical_and(classes >= IGNORED, classes < class_count)
-        total = ops.where(known, total, float("nan")) + zero_or_nan(logits) + zero_or_nan(box_pred)
-        rows = (total, loss, *parts[2:], ops.cast(positive, loss.dtype))
-        return ops.stack(rows, axis=-1), d_loss, d_p, d_box
+        total = ops.where(known, total, float("nan")) + broken
+        rows = (total, loss, *parts[2:], ops.cast(positive, loss.dtype), d_own, d_others)
+        return ops.concatenate([ops.stack(rows, axis=-1), d_box], axis=-1), slope
 
-    def backward(upstream, logits, classes, d_loss, d_p, d_box):
-        label = labels(classes)
-        d_logits = dense_gradient(logits, label, upstream * d_loss, upstream * d_p, objective)
-        return d_logits, upstream[..., None] * d_box
+    chunks = in_chunks(forward_rows, (_WIDTH, columns))
+
+    def forward(logits, box_pred, classes, box_true):
+        flat = (_flat(logits), _flat(box_pred), ops.reshape(classes, (-1,)), _flat(box_true))
+        leading = ops.shape(classes)
+        return tuple(ops.reshape(x, (*leading, x.shape[-1])) for x in chunks(*flat))
+
+    def backward(upstream, classes, rows, slope):
+        d_rows = upstream[..., None] * rows[..., len(Parts._fields) :]
+        d_own, d_others, d_box = d_rows[..., :1], d_rows[..., 1:2], d_rows[..., 2:]
+        is_own = classification.is_own(slope, labels(classes))
+        return ops.where(is_own, d_own, d_others * slope), d_box
 
     return compiled(forward), compiled(backward)
 
+
+def _flat(tensor):
+    return ops.reshape(tensor, (-1, tensor.shape[-1]))

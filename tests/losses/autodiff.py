@@ -1,0 +1,73 @@
+"""Equation 13 as plain `keras.ops`, differentiated by the backend.
+
+What the hand-derived gradient is compared with, in the tests and in `benchmarks/loss.py`.
+"""
+
+from keras import ops
+
+
+def plain_loss(y_true, y_pred, objective):
+    """The scalar of equation 13; arguments as `HarmonicDetLoss`, `objective` as `harmonic_tf.ops`.
+
+    Plain about extremes too: logits of some hundred, or a target of minus infinity, break it.
+    """
+    classes = ops.cast(y_true["classification"], "int32")
+    positive = ops.cast(classes >= 0, y_pred["box"].dtype)
+    logits = y_pred["classification"]
+    ce, p, probability = (_softmax if objective.classification == "softmax" else _focal)(
+        logits, classes, objective
+    )
+    entropy = -ops.sum(probability * ops.log(ops.maximum(probability, 1e-30)), axis=-1)
+    weight = ops.stop_gradient(1 / (1 + ops.exp(entropy)))
+
+    u = _iou(y_true["box"], y_pred["box"], objective.box_variance)
+    difference = ops.abs(y_pred["box"] - y_true["box"])
+    l_loc = ops.sum(ops.where(difference < 1, difference**2 / 2, difference - 0.5), axis=-1)
+    if objective.iou_loss is not None:
+        gamma = objective.gamma if objective.iou_loss == "hiou" else 0.0
+        l_loc = l_loc + objective.alpha * ops.power(1 + u, gamma) * (1 - u)
+
+    factor_r, factor_c = 1 + ops.exp(-l_loc), 1 + p
+    if not objective.harmonic:
+        factor_r = factor_c = objective.constant_factor
+    elif not objective.factor_gradient:
+        factor_r, factor_c = ops.stop_gradient(factor_r), ops.stop_gradient(factor_c)
+    l_i = factor_r * ce + factor_c * l_loc
+    if objective.contrastive:
+        l_i = l_i + weight * ops.relu(ops.abs(p - u) - objective.margin)
+
+    negative = ops.cast(ops.equal(classes, -1), positive.dtype)
+    count = ops.maximum(ops.sum(positive), 1.0)
+    return ops.sum(positive * l_i + negative * ce) / count
+
+
+def _softmax(logits, classes, objective):
+    own = ops.where(classes >= 0, classes, logits.shape[-1] - 1)
+    hot = ops.one_hot(own, logits.shape[-1], dtype=logits.dtype)
+    ce = -ops.sum(hot * ops.log_softmax(logits, axis=-1), axis=-1)
+    probability = ops.softmax(logits, axis=-1)
+    return ce, ops.sum(hot * probability, axis=-1), probability
+
+
+def _focal(logits, classes, objective):
+    hot = ops.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+    score = ops.sigmoid(logits)
+    cross_entropy = hot * ops.softplus(-logits) + (1 - hot) * ops.softplus(logits)
+    wrong = hot * (1 - score) + (1 - hot) * score
+    balance = hot * objective.focal_alpha + (1 - hot) * (1 - objective.focal_alpha)
+    focal = ops.sum(balance * ops.power(wrong, objective.focal_gamma) * cross_entropy, axis=-1)
+    return focal, ops.sum(hot * score, axis=-1), score / ops.sum(score, axis=-1, keepdims=True)
+
+
+def _iou(box_true, box_pred, variance):
+    (low, high), (low_true, high_true) = _edges(box_pred, variance), _edges(box_true, variance)
+    overlap = ops.relu(ops.minimum(high, high_true) - ops.maximum(low, low_true))
+    inter = ops.prod(overlap, axis=-1)
+    areas = ops.prod(high - low, axis=-1) + ops.prod(high_true - low_true, axis=-1)
+    return inter / (areas - inter)
+
+
+def _edges(deltas, variance):
+    deltas = deltas * ops.convert_to_tensor(variance, deltas.dtype)
+    centre, half = deltas[..., :2], ops.exp(deltas[..., 2:]) / 2
+    return centre - half, centre + half

@@ -1,0 +1,122 @@
+"""Every public loss and metric is rebuilt from its config without losing a setting."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from harmonic_tf import losses, metrics
+
+# Every constructor's arguments, each away from its default.
+SETTINGS = {
+    "classification": "focal",
+    "alpha": 0.7,
+    "gamma": 0.25,
+    "margin": 0.125,
+    "iou_loss": "iou",
+    "harmonic": False,
+    "contrastive": False,
+    "factor_gradient": False,
+    "box_variance": (1.0, 1.0, 0.5, 0.5),
+    "negative_ratio": 2.5,
+    "constant_factor": 1.75,
+    "focal_alpha": 0.375,
+    "focal_gamma": 1.5,
+    "bounding_box_format": "center_xywh",
+    "name": "another",
+    "dtype": "float64",
+}
+LOSSES = [getattr(losses, name) for name in losses.__all__]
+METRICS = [
+    metrics.InconsistencyCoefficient,
+    metrics.MeanScore,
+    metrics.MeanHarmonicFactor,
+]
+
+
+def constructor_arguments(cls):
+    """Names of a constructor's arguments; through `*args` and `**kwargs`, its parents' too."""
+    names = set()
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
+        passed_on = {p.VAR_POSITIONAL, p.VAR_KEYWORD} if (p := inspect.Parameter) else set()
+        names |= {p.name for p in parameters if p.kind not in passed_on}
+        if not any(p.kind in passed_on for p in parameters):
+            return names
+    return names
+
+
+@pytest.mark.parametrize("cls", LOSSES + METRICS)
+def test_config_is_complete(cls):
+    names = constructor_arguments(cls)
+    settings = {name: value for name, value in SETTINGS.items() if name in names}
+    settings["reduction"] = "sum"
+    if "factor" in names:
+        settings["factor"] = "beta_c"
+    assert set(settings) == names
+
+    config = cls(**settings).get_config()
+    for name, value in settings.items():
+        assert config[name] == value, name
+    assert cls.from_config(config).get_config() == config
+
+
+@pytest.mark.parametrize("cls", LOSSES + METRICS)
+def test_serialisation_round_trip(cls):
+    original = cls("beta_r") if cls is metrics.MeanHarmonicFactor else cls()
+    serialised = keras.saving.serialize_keras_object(original)
+    assert serialised["registered_name"] == f"harmonic_tf>{cls.__name__}"
+    restored = keras.saving.deserialize_keras_object(serialised)
+    assert type(restored) is cls
+    assert restored.get_config() == original.get_config()
+
+
+def test_defaults_are_the_papers():
+    config = losses.HarmonicDetLoss().get_config()
+    assert (config["alpha"], config["gamma"], config["margin"]) == (1.5, 0.8, 0.2)
+    assert config["iou_loss"] == "hiou" and config["harmonic"] and config["contrastive"]
+
+
+def test_compiled_model_keeps_its_loss(tmp_path):
+    inputs = keras.Input((3, 2))
+    model = keras.Model(inputs, keras.layers.Dense(7)(inputs))
+    model.compile("sgd", loss=losses.HarmonicDetLoss("focal", gamma=0.5, negative_ratio=3.0))
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    assert restored.loss.get_config() == model.loss.get_config()
+    features = np.ones((1, 3, 2))
+    np.testing.assert_array_equal(restored.predict(features, verbose=0), model(features))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gamma", 1.1),
+        ("gamma", -0.1),
+        ("gamma", float("nan")),
+        ("alpha", -1),
+        ("margin", float("inf")),
+        ("constant_factor", -2),
+        ("focal_alpha", float("nan")),
+        ("focal_gamma", -1),
+        ("classification", "sigmoid"),
+        ("iou_loss", "giou"),
+        ("box_variance", (0.1, 0.1, 0.2)),
+        ("box_variance", (0.1, 0.1, 0.2, 0.0)),
+    ],
+)
+def test_settings_outside_their_range(setting, value):
+    with pytest.raises(ValueError, match=f"`{setting}`.*[Rr]eceived"):
+        losses.HarmonicDetLoss(**{setting: value})
+
+
+def test_half_precision_policy_still_computes_in_float32():
+    assert losses.HarmonicDetLoss(dtype="mixed_float16").dtype == "float32"
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert losses.HarmonicDetLoss().dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
