@@ -31,8 +31,9 @@ def compiled(function):
 def in_chunks(function, widths):
     """Returns a function of rows that, on a CPU, works on some hundred rows at a time.
 
-    XLA stores what a sum is made of before it sums. In chunks these intermediates stay in the
-    processor's cache: half the time, and a fraction of the memory. The result is to be `compiled`.
+    XLA stores what a sum is made of before it sums. In chunks these intermediates are never larger
+    than a processor's cache, instead of several times the logits; the time is about the same. The
+    result is to be `compiled`.
 
     Args:
         function: takes tensors `(rows, ...)` and returns a tuple of `(rows, width)`, in the dtype

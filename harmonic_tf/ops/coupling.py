@@ -9,19 +9,19 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
     """Equation 12 for the positives, with its derivatives.
 
     Args:
-        loss: `(B, A)`. Classification loss of each row, CE in the equations.
-        p: `(B, A)`. Predicted probability of the row's class.
-        entropy: `(B, A)`. Entropy of the row's class distribution, in nats.
-        box_pred: `(B, A, 4)`. Predicted deltas.
-        box_true: `(B, A, 4)`. Target deltas.
-        positive: `(B, A)` bool.
+        loss: `(rows,)`. Classification loss of each row, CE in the equations.
+        p: `(rows,)`. Predicted probability of the row's class.
+        entropy: `(rows,)`. Entropy of the row's class distribution, in nats.
+        box_pred: `(rows, 4)`. Predicted deltas.
+        box_true: `(rows, 4)`. Target deltas.
+        positive: `(rows,)` bool.
         objective: `Objective`.
 
     Returns:
-        `(parts, derivatives)`. `parts` is a tuple of eight `(B, A)` tensors in the order of
+        `(parts, derivatives)`. `parts` is a tuple of eight `(rows,)` tensors in the order of
         `Parts`, each zero outside the positives except the first two. `derivatives` is
-        `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(B, A)`,
-        and by `box_pred`, `(B, A, 4)`. Where beta_c = p is a factor its dependence is in `d_p`.
+        `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(rows,)`,
+        and by `box_pred`, `(rows, 4)`. Where beta_c = p is a factor its dependence is in `d_p`.
     """
     smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, objective.box_variance)
     iou, d_iou = _iou_of_deltas(box_pred, box_true, objective.box_variance)
@@ -65,7 +65,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
 
 
 def _smooth_l1(box_pred, box_true, variance):
-    """Smooth L1 summed over the 4 deltas, and its gradient `(B, A, 4)`.
+    """Smooth L1 summed over the 4 deltas, and its gradient `(rows, 4)`.
 
     The target of a box without width or height is minus infinity: it is held at the smallest size
     that `boxes.edges_from_deltas` decodes.
@@ -81,7 +81,7 @@ def _smooth_l1(box_pred, box_true, variance):
 
 
 def _iou_of_deltas(box_pred, box_true, variance):
-    """IoU `(B, A)` of two boxes given as deltas of one anchor, and its gradient `(B, A, 4)`.
+    """IoU `(rows,)` of two boxes given as deltas of one anchor, and its gradient `(rows, 4)`.
 
     Where two edges coincide each side of the kink counts half, so that the gradient at the target
     itself is zero. Centres are measured from the target's, so that small boxes keep their digits.
