@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from harmonic_tf.ops.compilation import row_sum
+
 # Scores that are all smaller (logits below -69) have no entropy that float32 could tell: it is 0.
 _TINY = 1e-30
 
@@ -34,11 +36,11 @@ class Dense(NamedTuple):
 def softmax_rows(logits, label, objective):
     shifted = logits - ops.max(logits, axis=-1, keepdims=True)
     exp = ops.exp(shifted)
-    total = ops.sum(exp + (logits - logits), axis=-1)
+    total = row_sum(exp + (logits - logits))
     log_total = ops.log(total)
     log_p = _own(shifted, label) - log_total
     p = ops.exp(log_p)
-    entropy = log_total - ops.sum(exp * shifted, axis=-1) / total
+    entropy = log_total - row_sum(exp * shifted) / total
     return Dense(-log_p, p, entropy, exp / total[..., None], p - 1)
 
 
@@ -50,12 +52,12 @@ def focal_rows(logits, label, objective):
     own, own_slope = _focal(wrong, own_softplus, alpha, gamma)
 
     others = ops.where(is_own(logits, label), 0.0, others)
-    loss = ops.sum(others + (logits - logits), axis=-1) + ops.where(label >= 0, own, 0.0)
+    loss = row_sum(others + (logits - logits)) + ops.where(label >= 0, own, 0.0)
     entropy = ops.zeros_like(loss)
     if objective.contrastive:
-        total = ops.maximum(ops.sum(score, axis=-1), _TINY)
+        total = ops.maximum(row_sum(score), _TINY)
         products = ops.where(score > 0, score * log_score, 0.0)  # XLA sums bare products slowly
-        entropy = ops.log(total) - ops.sum(products, axis=-1) / total
+        entropy = ops.log(total) - row_sum(products) / total
         entropy = ops.maximum(entropy, 0.0)
     return Dense(loss, 1 - wrong, entropy, slope, -own_slope)
 
