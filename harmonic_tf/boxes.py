@@ -6,24 +6,21 @@ from keras import ops
 MAX_LOG_SIZE = 16.0
 
 
-def edges_from_deltas(deltas, variance):
-    """Decodes centre/size deltas on the unit anchor (centre 0, size 1).
+def edges(centre, log_size):
+    """Edges of boxes given by their centre and the logarithm of their size.
 
-    IoU does not change when both boxes are shifted and scaled per axis, so two boxes given as
-    deltas of the same anchor have the IoU of their decodings on this one, whatever the anchor was.
+    With deltas times their variance it decodes on the unit anchor (centre 0, size 1). IoU does not
+    change when both boxes are shifted and scaled per axis, so two boxes given as deltas of the same
+    anchor have the IoU of their decodings on this one, whatever the anchor was.
 
     Args:
-        deltas: tensor `(..., 4)`. Centre deltas in anchor sizes and log size ratios, both divided
-            by `variance`; the order of the two axes does not matter.
-        variance: 4 floats, as in the encoding.
+        centre: tensor of any shape.
+        log_size: tensor of the same shape.
 
     Returns:
-        `(low, high, size)`, each `(..., 2)`, in anchor sizes.
+        `(low, high, size)`, each of that shape.
     """
-    variance = ops.convert_to_tensor(variance, deltas.dtype)
-    scaled = deltas * variance
-    centre = scaled[..., :2]
-    size = ops.exp(ops.clip(scaled[..., 2:], -MAX_LOG_SIZE, MAX_LOG_SIZE))
+    size = ops.exp(ops.clip(log_size, -MAX_LOG_SIZE, MAX_LOG_SIZE))
     return centre - size / 2, centre + size / 2, size
 
 
@@ -59,7 +56,8 @@ def decode(deltas, anchors, variance):
         Tensor `(..., 4)`, x1, y1, x2, y2 in pixels.
     """
     anchor_centre, anchor_size = _centre_and_size(anchors)
-    low, high, _ = edges_from_deltas(deltas, variance)
+    scaled = deltas * ops.convert_to_tensor(variance, deltas.dtype)
+    low, high, _ = edges(scaled[..., :2], scaled[..., 2:])
     low, high = (anchor_centre + edge * anchor_size for edge in (low, high))
     return ops.concatenate([ops.flip(low, axis=-1), ops.flip(high, axis=-1)], axis=-1)
 

@@ -13,24 +13,17 @@ def array(*rows):
     return np.array(rows, "float32")
 
 
-def test_edges_of_the_unit_anchor():
-    low, high, size = boxes.edges_from_deltas(ops.zeros((1, 4)), VARIANCE)
-    np.testing.assert_allclose(low, [[-0.5, -0.5]])
-    np.testing.assert_allclose(high, [[0.5, 0.5]])
-    np.testing.assert_allclose(size, [[1, 1]])
-
-
-def test_edges_from_deltas():
-    deltas = ops.convert_to_tensor(array([5, -10, 5 * np.log(2), 5 * np.log(0.5)]))
-    low, high, size = boxes.edges_from_deltas(deltas, VARIANCE)
-    np.testing.assert_allclose(size, [[2, 0.5]], rtol=1e-6)
-    np.testing.assert_allclose(low, [[0.5 - 1, -1 - 0.25]], rtol=1e-6)
-    np.testing.assert_allclose(high, [[0.5 + 1, -1 + 0.25]], rtol=1e-6)
+def test_edges():
+    centre = ops.convert_to_tensor(array([0, 0, 0.5, -1]))
+    log_size = ops.convert_to_tensor(array([0, 0, np.log(2), np.log(0.5)]))
+    low, high, size = boxes.edges(centre, log_size)
+    np.testing.assert_allclose(size, [[1, 1, 2, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(low, [[-0.5, -0.5, 0.5 - 1, -1 - 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(high, [[0.5, 0.5, 0.5 + 1, -1 + 0.25]], rtol=1e-6)
 
 
 def test_sizes_neither_overflow_nor_vanish():
-    deltas = ops.convert_to_tensor(array([0, 0, 1e6, -1e6], [0, 0, np.inf, -np.inf]))
-    _, _, size = boxes.edges_from_deltas(deltas, VARIANCE)
+    _, _, size = boxes.edges(0.0, ops.convert_to_tensor(array([1e6, -1e6], [np.inf, -np.inf])))
     np.testing.assert_allclose(size, [[np.exp(16), np.exp(-16)]] * 2, rtol=1e-6)
     assert np.isfinite(np.square(size)).all()
 
@@ -64,7 +57,8 @@ def test_iou_of_deltas_is_the_iou_of_the_boxes():
             deltas = boxes.encode(
                 ops.convert_to_tensor(box), ops.convert_to_tensor(anchor), VARIANCE
             )
-            low, high, _ = boxes.edges_from_deltas(deltas, VARIANCE)
+            scaled = deltas * ops.convert_to_tensor(array(VARIANCE))
+            low, high, _ = boxes.edges(scaled[..., :2], scaled[..., 2:])
             decoded.append(ops.concatenate([low, high], axis=-1))
         assert float(boxes.iou(*decoded)[0]) == pytest.approx(expected, rel=1e-4)
 

@@ -22,15 +22,15 @@ class Dense(NamedTuple):
         loss: `(rows,)`. Classification loss.
         p: `(rows,)`. Probability of the label's class; meaningful for positives.
         entropy: `(rows,)`. Entropy of the class distribution in nats.
-        slope: `(rows, K)`. Derivative of the loss by every logit but the label's.
         own_slope: `(rows,)`. Derivative of the loss by the label's logit.
+        slope: `(rows, K)`. Derivative of the loss by every logit but the label's.
     """
 
     loss: Any
     p: Any
     entropy: Any
-    slope: Any
     own_slope: Any
+    slope: Any
 
 
 def softmax_rows(logits, label, objective):
@@ -41,7 +41,7 @@ def softmax_rows(logits, label, objective):
     log_p = _own(shifted, label) - log_total
     p = ops.exp(log_p)
     entropy = log_total - row_sum(exp * shifted) / total
-    return Dense(-log_p, p, entropy, exp / total[..., None], p - 1)
+    return Dense(-log_p, p, entropy, p - 1, exp / total[..., None])
 
 
 def focal_rows(logits, label, objective):
@@ -56,10 +56,10 @@ def focal_rows(logits, label, objective):
     entropy = ops.zeros_like(loss)
     if objective.contrastive:
         total = ops.maximum(row_sum(score), _TINY)
-        products = ops.where(score > 0, score * log_score, 0.0)  # XLA sums bare products slowly
+        products = score * log_score
         entropy = ops.log(total) - row_sum(products) / total
         entropy = ops.maximum(entropy, 0.0)
-    return Dense(loss, 1 - wrong, entropy, slope, -own_slope)
+    return Dense(loss, 1 - wrong, entropy, -own_slope, slope)
 
 
 def is_own(logits, label):

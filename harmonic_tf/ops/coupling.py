@@ -21,10 +21,13 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         `(parts, derivatives)`. `parts` is a tuple of eight `(rows,)` tensors in the order of
         `Parts`, each zero outside the positives except the first two. `derivatives` is
         `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(rows,)`,
-        and by `box_pred`, `(rows, 4)`. Where beta_c = p is a factor its dependence is in `d_p`.
+        and by `box_pred`, `(4, rows)`. Where beta_c = p is a factor its dependence is in `d_p`.
     """
-    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, objective.box_variance)
-    iou, d_iou = _iou_of_deltas(box_pred, box_true, objective.box_variance)
+    # Deltas first, so that each is a vector over the rows, as processors like it.
+    box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
+    variance = ops.convert_to_tensor(objective.box_variance, box_pred.dtype)[:, None]
+    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
+    iou, d_iou = _iou_of_deltas(box_pred, box_true, variance)
     iou_term, d_iou_term = _iou_term(iou, objective)
     localization = smooth_l1 + iou_term
     beta_r = ops.exp(-localization)
@@ -51,7 +54,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         d_p = d_p + slope
         d_by_iou = d_by_iou - slope
 
-    d_box = d_localization[..., None] * d_smooth_l1 + d_by_iou[..., None] * d_iou
+    d_box = d_localization * d_smooth_l1 + d_by_iou * d_iou
     background = (loss, ops.ones_like(loss))
     total, d_loss = (
         ops.where(positive, x, other) for x, other in zip((total, d_loss), background, strict=True)
@@ -59,52 +62,48 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
     localization, contrast, beta_r, beta_c, p, iou, d_p = (
         ops.where(positive, x, 0.0) for x in (localization, contrast, beta_r, p, p, iou, d_p)
     )
-    d_box = ops.where(positive[..., None], d_box, 0.0)
+    d_box = ops.where(positive, d_box, 0.0)
     parts = (total, loss, localization, contrast, beta_r, beta_c, p, iou)
     return parts, (d_loss, d_p, d_box)
 
 
 def _smooth_l1(box_pred, box_true, variance):
-    """Smooth L1 summed over the 4 deltas, and its gradient `(rows, 4)`.
+    """Smooth L1 summed over the 4 deltas, and its gradient `(4, rows)`.
 
     The target of a box without width or height is minus infinity: it is held at the smallest size
-    that `boxes.edges_from_deltas` decodes.
+    that `boxes.edges` decodes.
     """
-    limit = boxes.MAX_LOG_SIZE / ops.convert_to_tensor(variance[2:], box_true.dtype)
-    box_true = ops.concatenate(
-        [box_true[..., :2], ops.clip(box_true[..., 2:], -limit, limit)], axis=-1
-    )
+    limit = boxes.MAX_LOG_SIZE / variance[2:]
+    box_true = ops.concatenate([box_true[:2], ops.clip(box_true[2:], -limit, limit)], axis=0)
     difference = box_pred - box_true
     size = ops.abs(difference)
     value = ops.where(size < 1, 0.5 * difference * difference, size - 0.5)
-    return ops.sum(value, axis=-1), ops.clip(difference, -1.0, 1.0)
+    return ops.sum(value, axis=0), ops.clip(difference, -1.0, 1.0)
 
 
 def _iou_of_deltas(box_pred, box_true, variance):
-    """IoU `(rows,)` of two boxes given as deltas of one anchor, and its gradient `(rows, 4)`.
+    """IoU `(rows,)` of two boxes given as deltas of one anchor, and its gradient `(4, rows)`.
 
     Where two edges coincide each side of the kink counts half, so that the gradient at the target
     itself is zero. Centres are measured from the target's, so that small boxes keep their digits.
     """
-    centre_true = ops.concatenate([box_true[..., :2], ops.zeros_like(box_true[..., 2:])], axis=-1)
-    low, high, size = boxes.edges_from_deltas(box_pred - centre_true, variance)
-    low_true, high_true, size_true = boxes.edges_from_deltas(box_true - centre_true, variance)
+    centre = variance[:2] * (box_pred[:2] - box_true[:2])
+    log_size = variance[2:] * box_pred[2:]
+    low, high, size = boxes.edges(centre, log_size)
+    low_true, high_true, size_true = boxes.edges(0.0, variance[2:] * box_true[2:])
     overlap = ops.maximum(ops.minimum(high, high_true) - ops.maximum(low, low_true), 0.0)
-    inter = overlap[..., 0] * overlap[..., 1]
-    union = size[..., 0] * size[..., 1] + size_true[..., 0] * size_true[..., 1] - inter
+    inter = overlap[0] * overlap[1]
+    union = size[0] * size[1] + size_true[0] * size_true[1] - inter
 
-    by_inter = ((union + inter) / union / union)[..., None]
-    by_area = (-inter / union / union)[..., None]
-    touching = ops.cast(overlap > 0, overlap.dtype) * ops.flip(overlap, axis=-1)
+    by_inter = (union + inter) / union / union
+    by_area = -inter / union / union
+    touching = ops.cast(overlap > 0, overlap.dtype) * ops.flip(overlap, axis=0)
     by_high = touching * (0.5 + 0.5 * ops.sign(high_true - high))
     by_low = -touching * (0.5 + 0.5 * ops.sign(low - low_true))
     by_centre = by_inter * (by_high + by_low)
-    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=-1)
-
-    variance = ops.convert_to_tensor(variance, box_pred.dtype)
-    log_size = ops.abs(box_pred[..., 2:] * variance[2:])
-    by_log_size = ops.where(log_size < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
-    return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=-1)
+    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=0)
+    by_log_size = ops.where(ops.abs(log_size) < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
+    return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=0)
 
 
 def _iou_term(iou, objective):
@@ -114,6 +113,6 @@ def _iou_term(iou, objective):
     if objective.iou_loss == "iou":
         return objective.alpha * (1 - iou), -objective.alpha * ops.ones_like(iou)
     gamma = objective.gamma
-    rise = ops.power(1 + iou, gamma)
+    rise = ops.exp(gamma * ops.log(1 + iou))
     value = objective.alpha * rise * (1 - iou)
     return value, objective.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)

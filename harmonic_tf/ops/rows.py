@@ -75,14 +75,14 @@ def objective_rows(logits, box_pred, classes, box_true, objective):
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            d_logits, d_box_pred = backward(upstream[..., 0], classes, rows, slope)
+            d_logits, d_box_pred = backward(upstream[0], classes, rows, slope)
             return d_logits, d_box_pred, None, None
 
         return rows, gradient
 
     rows = stacked_parts(logits, box_pred, ops.cast(classes, "int32"), box_true)
-    parts = [rows[..., i] for i in range(len(Parts._fields))]
-    return Parts(parts[0], *(ops.stop_gradient(part) for part in parts[1:]))
+    total, *parts = (rows[i] for i in range(len(Parts._fields)))
+    return Parts(total, *(ops.stop_gradient(part) for part in parts))
 
 
 @functools.lru_cache(maxsize=None)
@@ -95,8 +95,17 @@ def _compiled(objective, columns):
     def labels(classes):
         return ops.where(classes >= 0, classes, class_count if softmax else BACKGROUND)
 
-    def forward_rows(logits, box_pred, classes, box_true):
-        loss, p, entropy, slope, own_slope = dense_rows(logits, labels(classes), objective)
+    def dense(logits, classes):
+        rows = dense_rows(logits, labels(classes), objective)
+        return ops.stack(rows[:4], axis=-1), rows.slope
+
+    dense_in_chunks = in_chunks(dense, (4, columns))
+
+    def forward(logits, box_pred, classes, box_true):
+        shape = ops.shape(classes)
+        box_pred, box_true, classes = _flat(box_pred), _flat(box_true), ops.reshape(classes, (-1,))
+        rows, slope = dense_in_chunks(_flat(logits), classes)
+        loss, p, entropy, own_slope = ops.unstack(rows, axis=-1)
         positive, ignored = classes >= 0, ops.equal(classes, IGNORED)
         parts, derivatives = coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective)
         d_loss, d_p, d_box = derivatives
@@ -111,20 +120,14 @@ def _compiled(objective, columns):
         known = ops.logical_and(classes >= IGNORED, classes < class_count)
         total = ops.where(known, total, float("nan")) + broken
         rows = (total, loss, *parts[2:], ops.cast(positive, loss.dtype), d_own, d_others)
-        return ops.concatenate([ops.stack(rows, axis=-1), d_box], axis=-1), slope
-
-    chunks = in_chunks(forward_rows, (_WIDTH, columns))
-
-    def forward(logits, box_pred, classes, box_true):
-        flat = (_flat(logits), _flat(box_pred), ops.reshape(classes, (-1,)), _flat(box_true))
-        leading = ops.shape(classes)
-        return tuple(ops.reshape(x, (*leading, x.shape[-1])) for x in chunks(*flat))
+        rows = ops.concatenate([ops.stack(rows), d_box], axis=0)
+        return ops.reshape(rows, (_WIDTH, *shape)), ops.reshape(slope, (*shape, columns))
 
     def backward(upstream, classes, rows, slope):
-        d_rows = upstream[..., None] * rows[..., len(Parts._fields) :]
-        d_own, d_others, d_box = d_rows[..., :1], d_rows[..., 1:2], d_rows[..., 2:]
+        d_rows = upstream * rows[len(Parts._fields) :]
+        d_own, d_others, d_box = d_rows[0], d_rows[1], ops.moveaxis(d_rows[2:], 0, -1)
         is_own = classification.is_own(slope, labels(classes))
-        return ops.where(is_own, d_own, d_others * slope), d_box
+        return ops.where(is_own, d_own[..., None], d_others[..., None] * slope), d_box
 
     return compiled(forward), compiled(backward)
 
