@@ -63,3 +63,24 @@ def ssd_anchor_shapes(sizes, aspect_ratios):
             shapes += [(long, short), (short, long)]
         levels.append(tuple(shapes))
     return tuple(levels)
+
+
+def ratio_anchor_shapes(sizes, ratios):
+    """Anchors of one area and several aspect ratios for each level.
+
+    Args:
+        sizes: for each level the square root of its anchors' area, in pixels.
+        ratios: widths over heights.
+
+    Returns:
+        Tuple with, for each level, a tuple of (width, height).
+
+    Example:
+
+    >>> ratio_anchor_shapes((4,), (0.25, 1))
+    (((2.0, 8.0), (4.0, 4.0)),)
+    """
+    return tuple(
+        tuple((size * math.sqrt(ratio), size / math.sqrt(ratio)) for ratio in ratios)
+        for size in sizes
+    )

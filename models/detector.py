@@ -105,22 +105,42 @@ class Detector:
             "negative_ratio": self.negative_ratio,
         }
 
-    def encode_targets(self, y, image_size=None):
+    def references(self, image_size, predictions=None):
+        """Boxes that the deltas are relative to: the anchors, unless an earlier stage moves them.
+
+        Args:
+            image_size: (height, width).
+            predictions: what the model returned; None where the boxes do not depend on it.
+
+        Returns:
+            `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
+        """
+        return self.anchors(image_size)
+
+    def encode_targets(self, y, image_size=None, predictions=None):
         """The `y_true` of the contract for ground truth.
 
         Args:
             y: `{"boxes": (B, M, 4), "classes": (B, M)}`, padded with -1; boxes in
                 `bounding_box_format`.
             image_size: (height, width). Defaults to the network's input size.
+            predictions: see `references`.
         """
         image_size = image_size or self.image_size
+        return self._targets(y, image_size, self.references(image_size, predictions))
+
+    def _targets(self, y, image_size, references):
         return encode_targets(
-            self.anchors(image_size),
+            references,
             _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size),
             y["classes"],
             self.box_variance,
             **self.matching,
         )
+
+    def earlier_loss(self, y, image_size, predictions, sample_weight):
+        """The loss of stages before the one that the compiled loss is for. Here there is none."""
+        return 0.0
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
@@ -132,13 +152,16 @@ class Detector:
                 f"Compile {type(self).__name__} with a loss that sees boxes and classes together, "
                 f"such as loss=HarmonicDetLoss(**model.loss_settings). Received: loss={loss!r}"
             )
-        y_true = self.encode_targets(y, _image_size(x))
+        image_size = _image_size(x)
+        y_true = self.encode_targets(y, image_size, y_pred)
+        last_stage = {key: y_pred[key] for key in ("box", "classification")}
         if isinstance(loss, JointLoss):
             self._check_form(loss)
-            total, parts = loss.with_parts(y_true, y_pred, sample_weight)
+            total, parts = loss.with_parts(y_true, last_stage, sample_weight)
             self._update_metrics(parts)
         else:
-            total = loss(y_true, y_pred, sample_weight)
+            total = loss(y_true, last_stage, sample_weight)
+        total = total + self.earlier_loss(y, image_size, y_pred, sample_weight)
         if self.losses:
             total = total + ops.sum(ops.stack(self.losses)) / replica_count()
         return total
@@ -153,13 +176,18 @@ class Detector:
                 )
 
     def _update_metrics(self, parts):
-        positives = ops.sum(parts.positive)
         sums = (parts.classification, parts.localization, parts.contrastive)
         for metric, values in zip(self.loss_part_metrics, sums, strict=True):
-            mean = ops.sum(values) / ops.maximum(positives, 1.0)
-            metric.update_state(mean, sample_weight=positives)
+            update_mean(metric, values, parts)
         for metric in self.positive_metrics:
             metric.update_from_parts(parts)
+
+    def scores(self, predictions):
+        """Scores of the classes, `(B, A, C)` in float32."""
+        logits = ops.cast(predictions["classification"], "float32")
+        if self.classification == "softmax":
+            return ops.softmax(logits, axis=-1)[..., :-1]
+        return ops.sigmoid(logits)
 
     def decode_predictions(self, predictions, images):
         """Turns raw predictions into detections: decoding and class-wise NMS, in float32.
@@ -173,17 +201,12 @@ class Detector:
             best first, padded with -1; boxes in `bounding_box_format`, clipped to the picture.
         """
         image_size = _image_size(images)
-        logits = ops.cast(predictions["classification"], "float32")
-        if self.classification == "softmax":
-            scores = ops.softmax(logits, axis=-1)[..., :-1]
-        else:
-            scores = ops.sigmoid(logits)
         deltas = ops.cast(predictions["box"], "float32")
-        anchors = ops.convert_to_tensor(self.anchors(image_size), "float32")
-        decoded = boxes.decode(deltas, anchors, self.box_variance)
+        references = ops.convert_to_tensor(self.references(image_size, predictions), "float32")
+        decoded = boxes.decode(deltas, references, self.box_variance)
         height, width = image_size
         decoded = ops.clip(decoded, 0.0, ops.array([width, height, width, height], "float32"))
-        detections = class_wise_nms(decoded, scores, **self.decoding)
+        detections = class_wise_nms(decoded, self.scores(predictions), **self.decoding)
         found = detections["confidence"][..., None] >= 0
         converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
         return {**detections, "boxes": ops.where(found, converted, -1.0)}
@@ -236,6 +259,18 @@ class Detector:
         return cls(
             backbone=backbone, num_classes=num_classes, **{**spec.settings(num_classes), **settings}
         )
+
+
+def update_mean(metric, values, parts):
+    """Updates a `keras.metrics.Mean` with the sum of values over all rows, per positive.
+
+    Args:
+        metric: `keras.metrics.Mean`.
+        values: `(B, A)`.
+        parts: `harmonic_tf.ops.Parts` of the same rows.
+    """
+    positives = ops.sum(parts.positive)
+    metric.update_state(ops.sum(values) / ops.maximum(positives, 1.0), sample_weight=positives)
 
 
 def _unpack(data):

@@ -14,7 +14,7 @@ def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
     """Assigns an object to each anchor by IoU.
 
     Args:
-        anchors: `(A, 4)`, x1, y1, x2, y2.
+        anchors: `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2.
         gt_boxes: `(B, M, 4)`, of the same format; a box without area stands for none.
         positive_threshold: float. IoU from which an anchor is positive.
         negative_threshold: float. IoU below which it is background; between the two, ignored.
@@ -35,7 +35,7 @@ def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
     if force:
         overlaps = ops.logical_and(valid, ops.max(iou, axis=1) > 0)
         best_anchor = ops.where(overlaps, ops.cast(ops.argmax(iou, axis=1), "int32"), -1)
-        numbers = ops.arange(anchors.shape[0], dtype="int32")
+        numbers = ops.arange(ops.shape(iou)[1], dtype="int32")
         claims = ops.equal(numbers[:, None], best_anchor[:, None])
         claimed = ops.any(claims, axis=2)
         index = ops.where(claimed, ops.cast(ops.argmax(claims, axis=2), "int32"), index)
@@ -47,7 +47,7 @@ def encode_targets(anchors, gt_boxes, gt_classes, variance, **thresholds):
     """The `y_true` of the contract for anchors and padded ground truth.
 
     Args:
-        anchors: `(A, 4)`, x1, y1, x2, y2 in pixels.
+        anchors: `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
         gt_boxes: `(B, M, 4)`, of the same format, padded with -1.
         gt_classes: `(B, M)`, padded with -1.
         variance: 4 floats that deltas are divided by.
@@ -57,14 +57,17 @@ def encode_targets(anchors, gt_boxes, gt_classes, variance, **thresholds):
         `{"box": (B, A, 4), "classification": (B, A)}`, float32. The deltas of anchors without an
         object are zero.
     """
-    encode = _compiled(tuple(variance), **thresholds)
+    anchors = ops.convert_to_tensor(anchors, "float32")
+    encode = _compiled(len(anchors.shape), tuple(variance), **thresholds)
     gt_boxes, gt_classes = _pad(ops.cast(gt_boxes, "float32"), ops.cast(gt_classes, "float32"))
-    box, classification = encode(ops.convert_to_tensor(anchors, "float32"), gt_boxes, gt_classes)
+    box, classification = encode(anchors, gt_boxes, gt_classes)
     return {"box": box, "classification": classification}
 
 
 @functools.lru_cache(maxsize=None)
-def _compiled(variance, **thresholds):
+def _compiled(rank, variance, **thresholds):
+    """The compiled encoding; one for each rank of the anchors, so that it is always known."""
+
     def encode(anchors, gt_boxes, gt_classes):
         index, label = match(anchors, gt_boxes, **thresholds)
         positive = ops.equal(label, 0)

@@ -1,20 +1,21 @@
 """SSD (Liu et al. 2016) on a feature pyramid, the SSD300 and SSD512 of the HarmonicDet paper."""
 
 import keras
-from keras import layers
 
-from harmonic_tf.models.anchors import grid_anchors, ssd_anchor_shapes
-from harmonic_tf.models.backbones import pyramid_features
-from harmonic_tf.models.detector import Detector, Preset
+from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.pyramid import FeaturePyramid
+from harmonic_tf.models.single_shot import (
+    SingleShot,
+    as_shapes,
+    backbone_maps,
+    predict_rows,
+    preset,
+)
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class SSD(Detector, keras.Model):
+class SSD(SingleShot):
     """Single-shot detector: one 3x3 convolution a level predicts the boxes and classes of anchors.
-
-    Softmax over the classes and the background; hard-negative mining, 3 negatives a positive, is
-    the loss's (`model.loss_settings`).
 
     Args:
         backbone: `harmonic_tf.models.PyramidBackbone`, or a KerasCV or KerasHub backbone, with a
@@ -24,7 +25,8 @@ class SSD(Detector, keras.Model):
         anchor_shapes: for each pyramid level its anchors' (width, height) in pixels.
         levels: the backbone's levels that enter the feature pyramid, finest first. The pyramid
             gets as many extra levels as there are more `anchor_shapes`.
-        filters: int. Channels of the feature pyramid.
+        filters: int, channels of the feature pyramid; or None, as in the original SSD: the heads
+            read the backbone's own levels.
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.pyramid.FeaturePyramid`.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
@@ -33,14 +35,11 @@ class SSD(Detector, keras.Model):
 
     Example:
 
-    >>> model = SSD.from_preset("ssd_tiny", num_classes=3)
+    >>> model = SSD.frompreset("ssd_tiny", num_classes=3)
     >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
     >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["boxes"].shape
     (1, 100, 4)
     """
-
-    classification = "softmax"
-    negative_ratio = 3.0
 
     def __init__(
         self,
@@ -56,70 +55,38 @@ class SSD(Detector, keras.Model):
         max_detections=100,
         name=None,
     ):
-        anchor_shapes = _SSD300_SHAPES if anchor_shapes is None else anchor_shapes
-        anchor_shapes = tuple(tuple(map(tuple, shapes)) for shapes in anchor_shapes)
-        extractor = pyramid_features(backbone, levels)
-        images = keras.Input(backbone.input_shape[1:], name="images")
-        features = FeaturePyramid(
-            levels, len(anchor_shapes) - len(levels), filters, last_padding, name="pyramid"
-        )(extractor(images))
-        columns = {"box": 4, "classification": num_classes + 1}
-        outputs = {key: [] for key in columns}
-        for i, (feature, shapes) in enumerate(zip(features, anchor_shapes, strict=True)):
-            for key, size in columns.items():
-                x = layers.Conv2D(len(shapes) * size, 3, padding="same", name=f"{key}_{i}")(feature)
-                outputs[key].append(layers.Reshape((-1, size), name=f"{key}_{i}_rows")(x))
-        outputs = {
-            key: layers.Concatenate(axis=1, dtype="float32", name=key)(x)
-            for key, x in outputs.items()
-        }
-        super().__init__(inputs=images, outputs=outputs, name=name)
-        self.backbone = backbone
-        self.anchor_shapes = anchor_shapes
-        self.levels = tuple(levels)
+        anchor_shapes = as_shapes(anchor_shapes or _SSD300_SHAPES)
+        images, features = backbone_maps(backbone, levels)
+        if filters is None:
+            features = [features[level] for level in levels]
+        else:
+            extra_levels = len(anchor_shapes) - len(levels)
+            features = FeaturePyramid(levels, extra_levels, filters, last_padding, name="pyramid")(
+                features
+            )
+        outputs = predict_rows(
+            features, anchor_shapes, {"box": 4, "classification": num_classes + 1}
+        )
+        super().__init__(
+            images,
+            features,
+            outputs,
+            backbone=backbone,
+            num_classes=num_classes,
+            bounding_box_format=bounding_box_format,
+            anchor_shapes=anchor_shapes,
+            levels=levels,
+            score_threshold=score_threshold,
+            nms_threshold=nms_threshold,
+            max_detections=max_detections,
+            name=name,
+        )
         self.filters = filters
         self.last_padding = last_padding
-        self._feature_sizes = [tuple(feature.shape[1:3]) for feature in features]
-        self._set_up(
-            num_classes,
-            bounding_box_format,
-            matching={"positive_threshold": 0.5, "negative_threshold": 0.5, "force": True},
-            decoding={
-                "score_threshold": score_threshold,
-                "iou_threshold": nms_threshold,
-                "max_detections": max_detections,
-            },
-        )
-
-    def anchors(self, image_size):
-        if tuple(image_size) != self.image_size:
-            raise ValueError(
-                f"This SSD takes pictures of {self.image_size} (height, width) pixels. "
-                f"Received: {tuple(image_size)}"
-            )
-        return grid_anchors(image_size, self._feature_sizes, self.anchor_shapes)
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "bounding_box_format": self.bounding_box_format,
-            "anchor_shapes": self.anchor_shapes,
-            "levels": self.levels,
-            "filters": self.filters,
-            "last_padding": self.last_padding,
-            "score_threshold": self.decoding["score_threshold"],
-            "nms_threshold": self.decoding["iou_threshold"],
-            "max_detections": self.decoding["max_detections"],
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "backbone": backbone})
+        own = {"filters": self.filters, "last_padding": self.last_padding}
+        return {**super().get_config(), **own}
 
 
 # The anchor sizes of the published SSD300 and SSD512 for PASCAL VOC, in pixels.
@@ -130,17 +97,20 @@ _SSD512_SHAPES = ssd_anchor_shapes(
     (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
     ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
 )
-_TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
-
-
-def _preset(backbone, image_size, **settings):
-    return Preset(backbone, image_size, lambda num_classes: settings)
+TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
 
 
 SSD.presets_by_name = {
-    "ssd300_resnet50_fpn": _preset(
+    "ssd300_resnet50_fpn": preset(
         "resnet50", (300, 300), anchor_shapes=_SSD300_SHAPES, last_padding="valid"
     ),
-    "ssd512_resnet50_fpn": _preset("resnet50", (512, 512), anchor_shapes=_SSD512_SHAPES),
-    "ssd_tiny": _preset("tiny", (160, 208), anchor_shapes=_TINY_SHAPES, filters=64),
+    "ssd512_resnet50_fpn": preset("resnet50", (512, 512), anchor_shapes=_SSD512_SHAPES),
+    "ssd300_vgg16": preset(
+        "vgg16",
+        (300, 300),
+        anchor_shapes=_SSD300_SHAPES,
+        levels=("P3", "P4", "P5", "P6", "P7", "P8"),
+        filters=None,
+    ),
+    "ssd_tiny": preset("tiny", (160, 208), anchor_shapes=TINY_SHAPES, filters=64),
 }

@@ -88,7 +88,7 @@ class Evaluator:
         )
         def step(images, objects, geometry):
             raw = model(images, training=False)
-            targets = model.encode_targets(objects)
+            targets = model.encode_targets(objects, predictions=raw)
             self.inconsistency.update_state(targets, raw)
             self.mean_score.update_state(targets, raw)
             return restore(model.decode_predictions(raw, images), **geometry)

@@ -23,10 +23,11 @@ LOSSES = {
     "classification_loss": "classification",
     "box_loss": "box",
     "contrastive_loss": "task-contrastive",
+    "arm_loss": "anchor refinement",
 }
 PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}
 
-_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3)]
+_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
 

@@ -44,25 +44,31 @@ _TINY = {
     "augmentation": "light",
 }
 
-#: Model -> what its recipe takes where the user leaves a setting at None.
-PRESET_DEFAULTS = {
-    "ssd_tiny": _TINY,
-    "retinanet_tiny": _TINY,
-    "ssd300_resnet50_fpn": _SSD,
-    "ssd512_resnet50_fpn": _SSD,
-    "retinanet_resnet50_fpn": _FULL_SIZE,
-}
+_FAMILIES = {"ssd": _SSD, "dssd": _SSD, "refinedet": _SSD}
+
+
+def model_defaults(model: str) -> dict:
+    """What a recipe takes for a preset where the user leaves a setting at None.
+
+    Example:
+
+    >>> model_defaults("dssd_tiny")["epochs"], model_defaults("dssd512_resnet50")["epochs"]
+    (50, 120)
+    """
+    if model.endswith("_tiny"):
+        return _TINY
+    return _FAMILIES.get(re.match("[a-z]*", model).group(), _FULL_SIZE)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What all runs of a comparison share.
 
-    A setting of None takes the model's own value (`PRESET_DEFAULTS`, see `resolve`).
+    A setting of None takes the model's own value (`model_defaults`).
     """
 
     model: str = "ssd_tiny"
-    """Preset of harmonic_tf.models: ssd_tiny, retinanet_tiny, ssd300_resnet50_fpn, ..."""
+    """Preset of harmonic_tf.models: ssd_tiny, dssd_tiny, refinedet_tiny, retinanet_tiny, ..."""
     data: str = "shapes"
     """Pictures to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
     train_split: str | None = None
@@ -152,7 +158,7 @@ def resolve(recipe: Recipe) -> Recipe:
     >>> resolve(Recipe(batch_size=8)).epochs, resolve(Recipe(batch_size=8)).batch_size
     (50, 8)
     """
-    defaults = PRESET_DEFAULTS.get(recipe.model, _FULL_SIZE)
+    defaults = model_defaults(recipe.model)
     missing = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
     return dataclasses.replace(recipe, **missing)
 

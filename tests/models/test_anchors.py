@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from harmonic_tf.models import SSD
-from harmonic_tf.models.anchors import grid_anchors, ssd_anchor_shapes
+from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes, ssd_anchor_shapes
 
 
 def test_centres_divide_the_picture_evenly_in_row_major_order():
@@ -41,15 +40,6 @@ def test_ssd_shapes_of_the_published_first_levels():
     np.testing.assert_allclose(second[4], (60 * math.sqrt(3), 60 / math.sqrt(3)))
 
 
-@pytest.mark.parametrize(
-    ("preset", "count"), [("ssd300_resnet50_fpn", 8732), ("ssd512_resnet50_fpn", 24564)]
-)
-def test_full_size_ssd_has_the_published_number_of_anchors(preset, count):
-    model = SSD.from_preset(preset, num_classes=20)
-    assert model.anchors(model.image_size).shape == (count, 4)
-    assert {
-        key: shape[1:] for key, shape in zip(model.output, model.output_shape, strict=True)
-    } == {
-        "box": (count, 4),
-        "classification": (count, 21),
-    }
+def test_shapes_of_one_area():
+    ((wide, square),) = ratio_anchor_shapes((6,), (4, 1))
+    assert wide == (12, 3) and square == (6, 6)

@@ -12,7 +12,7 @@ from plain_rectangles import average_precision, rectangles
 from harmonic_tf import models
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 
-TINY = ["ssd_tiny", "retinanet_tiny"]
+TINY = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny"]
 
 
 def build(preset, **settings):
@@ -103,7 +103,8 @@ def test_metrics_of_training(preset):
     model = build(preset)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     history = fit(model, batches(*rectangles()))
-    assert set(history) == {
+    of_both = {"arm_loss"} if preset == "refinedet_tiny" else set()
+    assert set(history) - of_both == {
         "loss",
         "classification_loss",
         "box_loss",
@@ -117,7 +118,7 @@ def test_metrics_of_training(preset):
     assert history["mean_p"] == history["beta_c"]
 
 
-@pytest.mark.parametrize("preset", TINY)
+@pytest.mark.parametrize("preset", sorted(set(TINY) - {"refinedet_tiny"}))
 def test_reported_loss_is_that_of_the_contract(preset):
     model = build(preset)
     loss = HarmonicDetLoss(**model.loss_settings)
@@ -135,10 +136,9 @@ def test_layers_own_losses_are_added(preset):
     images, targets = rectangles()
     predictions = model(images)
     plain = float(model.compute_loss(images, targets, predictions))
-    kernel = model.get_layer("pyramid").laterals[0]
-    kernel.kernel_regularizer = keras.regularizers.L2(0.5)
-    kernel.kernel.regularizer = kernel.kernel_regularizer
-    penalty = 0.5 * float(np.sum(np.square(kernel.kernel)))
+    kernel = next(weight for weight in model.trainable_weights if weight.name == "kernel")
+    kernel.regularizer = keras.regularizers.L2(0.5)
+    penalty = 0.5 * float(np.sum(np.square(kernel)))
     received = float(model.compute_loss(images, targets, predictions))
     assert received == pytest.approx(plain + penalty, rel=1e-5)
 

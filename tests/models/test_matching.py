@@ -117,3 +117,17 @@ def test_a_batch_without_room_for_objects():
 def test_a_box_under_padding_is_not_an_object():
     targets = encode([[[0, 0, 10, 10]]], [[-1]])
     assert (targets["classification"] == -1).all()
+
+
+def test_pictures_with_anchors_of_their_own():
+    """The second picture has the first one's anchors in reverse."""
+    boxes = np.array([[[0, 0, 10, 10]]] * 2, "float32")
+    anchors = np.stack([ANCHORS, ANCHORS[::-1]])
+    settings = {"positive_threshold": 0.5, "negative_threshold": 0.4, "force": True}
+    targets = encode_targets(anchors, boxes, np.zeros((2, 1), "float32"), UNIT, **settings)
+    shared = encode_targets(ANCHORS, boxes, np.zeros((2, 1), "float32"), UNIT, **settings)
+    for key in targets:
+        received, expected = np.array(targets[key]), np.array(shared[key])
+        np.testing.assert_array_equal(received[0], expected[0])
+        np.testing.assert_array_equal(received[1], expected[1][::-1])
+    assert (np.array(targets["classification"])[0] == 0).sum() == 2

@@ -37,7 +37,7 @@ class ToyDetector(keras.Model):
         cells = keras.ops.reshape(self.convolution(images), (-1, 4, 5 + self.num_classes))
         return {"box": cells[..., :4], "classification": cells[..., 4:]}
 
-    def encode_targets(self, labels):
+    def encode_targets(self, labels, image_size=None, predictions=None):
         return {"box": labels["boxes"][:, :4] / 16.0, "classification": labels["classes"][:, :4]}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

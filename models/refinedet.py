@@ -1,0 +1,179 @@
+"""RefineDet (Zhang et al. 2018): anchors are refined and filtered before they are classified."""
+
+import keras
+from keras import layers, ops
+
+from harmonic_tf import boxes
+from harmonic_tf.losses import DetectionLoss
+from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.models.anchors import ratio_anchor_shapes
+from harmonic_tf.models.detector import update_mean
+from harmonic_tf.models.single_shot import (
+    SingleShot,
+    add_levels,
+    as_shapes,
+    backbone_maps,
+    convolution,
+    deconvolution,
+    predict_rows,
+    preset,
+)
+from harmonic_tf.ops import IGNORED
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class RefineDet(SingleShot):
+    """Single-shot refinement detector.
+
+    The anchor refinement module (ARM) tells objects from background and moves the anchors; its
+    features go through transfer connection blocks to the object detection module (ODM), which
+    classifies the refined anchors and moves them again. Anchors that the ARM is sure to be
+    background are left out of the ODM, in training and in detection.
+
+    The compiled loss is that of the ODM, whose deltas are relative to the refined anchors; no
+    gradient flows through these. The ARM has the standard loss over object and background.
+
+    Predictions are those of the contract for the ODM, and `"arm_box"` `(B, A, 4)` and
+    `"arm_classification"` `(B, A, 2)` (object, background) for the ARM.
+
+    Args:
+        backbone: `harmonic_tf.models.PyramidBackbone`, or a KerasCV or KerasHub backbone, with a
+            fixed input size.
+        num_classes: int C, without the background.
+        bounding_box_format: string. Keras's name of the format of boxes in and out.
+        anchor_shapes: for each map its anchors' (width, height) in pixels. As many extra maps are
+            added as there are more of these than `levels`.
+        levels: the backbone's levels that are used, finest first.
+        filters: int. Channels of the ODM's feature maps; an extra map has twice as many.
+        negative_threshold: float. Anchors with a higher probability of background are left out of
+            the ODM.
+        harmonize_arm: bool. Whether the compiled loss is also that of the ARM.
+        **settings: `score_threshold`, `nms_threshold`, `max_detections` and `name`, as of `SSD`.
+
+    Example:
+
+    >>> model = RefineDet.from_preset("refinedet_tiny", num_classes=3)
+    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["boxes"].shape
+    (1, 100, 4)
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        bounding_box_format="xyxy",
+        anchor_shapes=None,
+        levels=("P3", "P4", "P5"),
+        filters=256,
+        negative_threshold=0.99,
+        harmonize_arm=False,
+        **settings,
+    ):
+        anchor_shapes = as_shapes(anchor_shapes or _SHAPES)
+        images, maps = backbone_maps(backbone, levels)
+        maps = [maps[level] for level in levels]
+        maps = add_levels(maps, len(anchor_shapes) - len(levels), 2 * filters)
+        arm = predict_rows(maps, anchor_shapes, {"arm_box": 4, "arm_classification": 2})
+        odm = predict_rows(
+            transferred(maps, filters), anchor_shapes, {"box": 4, "classification": num_classes + 1}
+        )
+        super().__init__(
+            images,
+            maps,
+            {**odm, **arm},
+            backbone=backbone,
+            num_classes=num_classes,
+            bounding_box_format=bounding_box_format,
+            anchor_shapes=anchor_shapes,
+            levels=levels,
+            **settings,
+        )
+        self.filters = filters
+        self.negative_threshold = negative_threshold
+        self.harmonize_arm = harmonize_arm
+        self.arm_metric = keras.metrics.Mean(name="arm_loss")
+
+    def references(self, image_size, predictions=None):
+        """The anchors as the ARM has refined them, `(B, A, 4)`."""
+        if predictions is None:
+            raise ValueError(
+                "The boxes that RefineDet's deltas are relative to depend on its predictions. "
+                "Expected `predictions`, as the model returned them. Received: None"
+            )
+        deltas = ops.stop_gradient(ops.cast(predictions["arm_box"], "float32"))
+        anchors = ops.convert_to_tensor(self.anchors(image_size), "float32")
+        return boxes.decode(deltas, anchors, self.box_variance)
+
+    def encode_targets(self, y, image_size=None, predictions=None):
+        """The ODM's targets, relative to the refined anchors; those left out are ignored."""
+        targets = super().encode_targets(y, image_size, predictions)
+        kept = self._kept(predictions)
+        return {**targets, "classification": ops.where(kept, targets["classification"], IGNORED)}
+
+    def earlier_loss(self, y, image_size, predictions, sample_weight):
+        """The ARM's loss: every object is of its one class."""
+        objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
+        targets = self._targets(objects, image_size, self.anchors(image_size))
+        arm = {
+            "box": predictions["arm_box"],
+            "classification": predictions["arm_classification"],
+        }
+        harmonized = self.harmonize_arm and isinstance(self.loss, JointLoss)
+        loss = self.loss if harmonized else DetectionLoss(**self.loss_settings)
+        total, parts = loss.with_parts(targets, arm, sample_weight)
+        update_mean(self.arm_metric, parts.total, parts)
+        return total
+
+    def scores(self, predictions):
+        return ops.where(self._kept(predictions)[..., None], super().scores(predictions), 0.0)
+
+    def _kept(self, predictions):
+        logits = ops.cast(predictions["arm_classification"], "float32")
+        return ops.softmax(logits, axis=-1)[..., 1] <= self.negative_threshold
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "negative_threshold": self.negative_threshold,
+            "harmonize_arm": self.harmonize_arm,
+        }
+
+
+def transferred(maps, filters):
+    """The transfer connection blocks (section 3.1): each map, and the coarser ones upsampled.
+
+    Args:
+        maps: list of feature maps, finest first.
+        filters: int. Channels of the results.
+
+    Returns:
+        List of feature maps of the same sizes.
+    """
+    results = []
+    for i in reversed(range(len(maps))):
+        name = f"transfer_{i}"
+        x = convolution(maps[i], filters, activation="relu", name=f"{name}_1")
+        x = convolution(x, filters, name=f"{name}_2")
+        if results:
+            coarse = deconvolution(results[0], x, filters, name)
+            x = layers.Add(name=f"{name}_sum")([x, coarse])
+        x = layers.ReLU(name=f"{name}_relu")(x)
+        results.insert(0, convolution(x, filters, activation="relu", name=f"{name}_3"))
+    return results
+
+
+_RATIOS = (0.5, 1.0, 2.0)
+# Four times the stride of each map, and the paper's aspect ratios.
+_SHAPES = ratio_anchor_shapes((32, 64, 128, 256), _RATIOS)
+_TINY_SHAPES = ratio_anchor_shapes((20, 40, 76, 130), _RATIOS)
+
+RefineDet.presets_by_name = {
+    **{
+        f"refinedet{size}_{backbone}": preset(backbone, (size, size), anchor_shapes=_SHAPES)
+        for size in (320, 512)
+        for backbone in ("resnet50", "resnet101")
+    },
+    "refinedet_tiny": preset("tiny", (160, 208), anchor_shapes=_TINY_SHAPES, filters=64),
+}
