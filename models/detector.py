@@ -229,6 +229,7 @@ class Detector:
         cls,
         preset,
         num_classes,
+        backbone=None,
         weights="none",
         freeze_batch_norm=None,
         image_size=None,
@@ -239,6 +240,7 @@ class Detector:
         Args:
             preset: string, a key of `presets_by_name`.
             num_classes: int.
+            backbone: architecture of a `PyramidBackbone` instead of the preset's.
             weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
             freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
             image_size: (height, width) instead of the preset's.
@@ -254,7 +256,7 @@ class Detector:
             )
         spec = cls.presets_by_name[preset]
         backbone = build_backbone(
-            spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
+            backbone or spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
         )
         return cls(
             backbone=backbone, num_classes=num_classes, **{**spec.settings(num_classes), **settings}

@@ -28,7 +28,7 @@ class RefineDet(SingleShot):
     The anchor refinement module (ARM) tells objects from background and moves the anchors; its
     features go through transfer connection blocks to the object detection module (ODM), which
     classifies the refined anchors and moves them again. Anchors that the ARM is sure to be
-    background are left out of the ODM, in training and in detection.
+    background are left out of the ODM: of its negatives in training, of its boxes in detection.
 
     The compiled loss is that of the ODM, whose deltas are relative to the refined anchors; no
     gradient flows through these. The ARM has the standard loss over object and background.
@@ -106,10 +106,11 @@ class RefineDet(SingleShot):
         return boxes.decode(deltas, anchors, self.box_variance)
 
     def encode_targets(self, y, image_size=None, predictions=None):
-        """The ODM's targets, relative to the refined anchors; those left out are ignored."""
+        """The ODM's targets, relative to the refined anchors; negatives left out are ignored."""
         targets = super().encode_targets(y, image_size, predictions)
-        kept = self._kept(predictions)
-        return {**targets, "classification": ops.where(kept, targets["classification"], IGNORED)}
+        classes = targets["classification"]
+        used = ops.logical_or(self._kept(predictions), classes >= 0)
+        return {**targets, "classification": ops.where(used, classes, IGNORED)}
 
     def earlier_loss(self, y, image_size, predictions, sample_weight):
         """The ARM's loss: every object is of its one class."""

@@ -27,6 +27,7 @@ def build_model(recipe, num_classes):
     return models.from_preset(
         recipe.model,
         num_classes=num_classes,
+        backbone=recipe.backbone,
         weights=recipe.weights,
         freeze_batch_norm=recipe.freeze_batch_norm,
         image_size=recipe.image_size,

@@ -97,6 +97,8 @@ class Settings:
     """Random changes to training pictures: light (flip, zoom, brightness), ssd, or none."""
     image_size: tuple[int, int] | None = None
     """Height and width of the network's input in pixels. None: the preset's."""
+    backbone: str | None = None
+    """Backbone instead of the model's: tiny, resnet50, resnet101, resnext101_32x8d."""
     weights: str = "none"
     """Where the backbone starts from: none (random), imagenet, or a file of weights."""
     freeze_batch_norm: bool | None = None
@@ -141,7 +143,8 @@ class Recipe(Settings):
         described = source == "shapes" or not rest
         data = source if described else Path(rest).name if source != "tfds" else rest
         data = re.sub(r"[^\w.-]+", "_", data).strip("._") or source
-        return f"{data}-{self.model}-{self.loss}-seed{self.seed}"
+        model = f"{self.model}-{self.backbone}" if self.backbone else self.model
+        return f"{data}-{model}-{self.loss}-seed{self.seed}"
 
 
 def resolve(recipe: Recipe) -> Recipe:

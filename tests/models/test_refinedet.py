@@ -78,6 +78,10 @@ def test_anchors_that_are_surely_background_are_left_out(pictures):
     classes = np.array(model.encode_targets(pictures[1], predictions=predictions)["classification"])
     assert (classes[:, [1, 2]] == -2).all()
     assert (classes[:, [0, 3]] != -2).all() and (classes[:, 4:] != -2).all()
+    everywhere = arm_logits(model, np.full(classes.shape[1], 0.999))
+    predictions_of_nothing = {**predictions, "arm_classification": everywhere}
+    without = model.encode_targets(pictures[1], predictions=predictions_of_nothing)
+    np.testing.assert_array_equal(without["classification"], np.where(classes >= 0, classes, -2))
     scores = np.array(model.scores(predictions))
     assert not scores[:, [1, 2]].any()
     assert (scores[:, [0, 3]] > 0).all()

@@ -107,3 +107,5 @@ def test_every_table_is_complete():
 )
 def test_the_name_of_a_run(data, name):
     assert Recipe(data=data, seed=4).name == f"{name}-ssd_tiny-harmonic_det-seed4"
+    other = Recipe(data=data, seed=4, backbone="resnet50")
+    assert other.name == f"{name}-ssd_tiny-resnet50-harmonic_det-seed4"
