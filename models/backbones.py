@@ -1,90 +1,64 @@
 """Backbones that give a feature pyramid its inputs.
 
-Ours are `PyramidBackbone`s: a tiny residual network made for a CPU, and Keras's ResNets. Detectors
-also take any KerasCV backbone (by its `pyramid_level_inputs`) or KerasHub backbone (by its
-`pyramid_outputs`). Every backbone here takes pictures with values 0 to 255, RGB.
+Ours are `PyramidBackbone`s. Detectors also take any KerasCV backbone (by its
+`pyramid_level_inputs`) or KerasHub backbone (by its `pyramid_outputs`). Every backbone here takes
+pictures with values 0 to 255, RGB.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 from keras import layers
 
-_LEVELS = ("P2", "P3", "P4", "P5")
+from harmonic_tf.models.networks import resnet, resnet_weights, tiny
+from harmonic_tf.models.resnext import load_resnext, resnext101_32x8d
+from harmonic_tf.models.vgg import load_vgg16, vgg16
 
 
-def _tiny(images):
-    """A residual network of 0.8 million parameters; P3 has 64 channels, P5 160."""
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(images)
-    x = _convolution(x, 16, strides=2, name="stem")
-    levels = {"P2": _convolution(x, 32, strides=2, name="P2")}
-    x = levels["P2"]
-    for level, filters, blocks in zip(_LEVELS[1:], (64, 96, 160), (2, 2, 1), strict=True):
-        for block in range(blocks):
-            x = _residual(x, filters, strides=1 if block else 2, name=f"{level}_block{block}")
-        levels[level] = x
-    return levels
+class Architecture(NamedTuple):
+    """A network, and where its pretrained weights come from.
 
+    Attributes:
+        build: function from a Keras tensor of pictures to a dictionary of pyramid levels.
+        load: function of a model with that network and of `weights`, `"imagenet"` or a path, that
+            loads them; None for a network that is trained from scratch.
+    """
 
-def _residual(x, filters, strides, name):
-    shortcut = x
-    if strides > 1 or x.shape[-1] != filters:
-        if strides > 1:
-            shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_pool")(x)
-        shortcut = _convolution(shortcut, filters, size=1, relu=False, name=f"{name}_shortcut")
-    x = _convolution(x, filters, strides=strides, name=f"{name}_1")
-    x = _convolution(x, filters, relu=False, name=f"{name}_2")
-    return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([shortcut, x]))
-
-
-def _convolution(x, filters, size=3, strides=1, relu=True, name=None):
-    x = layers.Conv2D(
-        filters,
-        size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def _resnet(application, blocks):
-    """A Keras ResNet behind its own preprocessing; `blocks` are the last block of each level."""
-
-    def features(images):
-        # What keras.applications.resnet.preprocess_input does, as layers that a model can hold.
-        x = keras.ops.flip(images, axis=-1)
-        x = layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68], name="rescaling")(x)
-        network = getattr(keras.applications, application)(
-            include_top=False, weights=None, input_tensor=x
-        )
-        return {
-            level: network.get_layer(f"conv{i + 2}_block{block}_out").output
-            for i, (level, block) in enumerate(zip(_LEVELS, blocks, strict=True))
-        }
-
-    return features
+    build: Callable
+    load: Callable | None = None
 
 
 _ARCHITECTURES = {
-    "tiny": _tiny,
-    "resnet50": _resnet("ResNet50", (3, 4, 6, 3)),
-    "resnet101": _resnet("ResNet101", (3, 4, 23, 3)),
+    "tiny": Architecture(tiny),
+    "resnet50": Architecture(resnet("ResNet50", (3, 4, 6, 3)), resnet_weights("ResNet50")),
+    "resnet101": Architecture(resnet("ResNet101", (3, 4, 23, 3)), resnet_weights("ResNet101")),
+    "resnext101_32x8d": Architecture(resnext101_32x8d, load_resnext),
+    "vgg16": Architecture(vgg16, load_vgg16),
 }
-_APPLICATIONS = {"resnet50": "ResNet50", "resnet101": "ResNet101"}
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
 class PyramidBackbone(keras.Model):
     """A backbone with one output a pyramid level: P2 (stride 4) to P5 (stride 32).
 
+    `"vgg16"` has P3 (stride 8) to P8 instead: SSD's own layers are part of it.
+
     Args:
-        architecture: `"tiny"`, `"resnet50"` or `"resnet101"`.
+        architecture: `"tiny"`, `"resnet50"`, `"resnet101"`, `"resnext101_32x8d"` or `"vgg16"`.
         image_size: (height, width) in pixels; None for an axis of any size.
         freeze_batch_norm: bool. Whether batch normalisation keeps its statistics and scale, the
             usual choice where pretrained weights are fine-tuned with small batches.
         **kwargs: of `keras.Model`.
+
+    Raises:
+        ValueError: if there is no such architecture, or pictures are too small for it.
+
+    Example:
+
+    >>> backbone = PyramidBackbone("tiny", image_size=(64, 96))
+    >>> {level: x.shape[1:] for level, x in backbone.output.items()}
+    {'P2': (16, 24, 32), 'P3': (8, 12, 64), 'P4': (4, 6, 96), 'P5': (2, 3, 160)}
     """
 
     def __init__(self, architecture, image_size=(None, None), freeze_batch_norm=False, **kwargs):
@@ -94,7 +68,7 @@ class PyramidBackbone(keras.Model):
                 f"Received: {architecture!r}"
             )
         images = keras.Input((*image_size, 3), name="images")
-        levels = _ARCHITECTURES[architecture](images)
+        levels = _ARCHITECTURES[architecture].build(images)
         super().__init__(inputs=images, outputs=levels, **kwargs)
         self.architecture = architecture
         self.image_size = tuple(image_size)
@@ -115,6 +89,7 @@ class PyramidBackbone(keras.Model):
             "architecture": self.architecture,
             "image_size": self.image_size,
             "freeze_batch_norm": self.freeze_batch_norm,
+            "trainable": self.trainable,
         }
 
     @classmethod
@@ -128,8 +103,9 @@ def build_backbone(architecture, image_size, weights="none", freeze_batch_norm=N
     Args:
         architecture: see `PyramidBackbone`.
         image_size: see `PyramidBackbone`.
-        weights: `"none"`, `"imagenet"` (downloaded by Keras), or the path of a weights file of the
-            same Keras application without its top.
+        weights: `"none"`, `"imagenet"` (downloaded by Keras), or the path of a file: for a ResNet,
+            the same Keras application without its top; for VGG-16, with its top; for ResNeXt, which
+            has no `"imagenet"`, torchvision's state dict.
         freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
 
     Raises:
@@ -140,30 +116,14 @@ def build_backbone(architecture, image_size, weights="none", freeze_batch_norm=N
         freeze_batch_norm = pretrained
     backbone = PyramidBackbone(architecture, image_size, freeze_batch_norm)
     if pretrained:
-        if architecture not in _APPLICATIONS:
+        load = _ARCHITECTURES[architecture].load
+        if load is None:
             raise ValueError(
                 f"There are no pretrained weights for the backbone {architecture!r}; it is trained "
                 f'from scratch: weights="none". Received: weights={str(weights)!r}'
             )
-        _load_application_weights(backbone, _APPLICATIONS[architecture], str(weights))
+        load(backbone, str(weights))
     return backbone
-
-
-def _load_application_weights(backbone, application, weights):
-    try:
-        source = getattr(keras.applications, application)(include_top=False, weights=weights)
-    except Exception as error:
-        advice = (
-            "Check the network, or download the file elsewhere and give its path as `weights`."
-            if weights == "imagenet"
-            else "Expected a weights file of this Keras application without its top."
-        )
-        raise ValueError(
-            f"Could not load the weights {weights!r} of {application}: {error} {advice}"
-        ) from error
-    for layer in source.layers:
-        if layer.weights:
-            backbone.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def pyramid_features(backbone, levels):

@@ -277,9 +277,12 @@ def _tiny(num_classes):
     }
 
 
+def _full_size(num_classes):
+    return _heads(num_classes, anchors=9)
+
+
 RetinaNet.presets_by_name = {
-    "retinanet_resnet50_fpn": Preset(
-        "resnet50", (800, 800), lambda num_classes: _heads(num_classes, anchors=9)
-    ),
+    "retinanet_resnet50_fpn": Preset("resnet50", (800, 800), _full_size),
+    "retinanet_resnext101_32x8d_fpn": Preset("resnext101_32x8d", (800, 800), _full_size),
     "retinanet_tiny": Preset("tiny", (160, 208), _tiny),
 }

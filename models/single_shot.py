@@ -118,7 +118,8 @@ def add_levels(maps, count, filters, last_padding="same"):
         maps: list of feature maps, finest first.
         count: int. How many coarser maps to add.
         filters: int. Their channels; the 1x1 convolution has half of them.
-        last_padding: `"same"` or `"valid"`: padding of the last one, `"valid"` from 3 x 3 cells to 1.
+        last_padding: `"same"` or `"valid"`: padding of the last one. From 3 x 3 cells to 1 it is
+            `"valid"`.
 
     Returns:
         List of all maps.

@@ -100,7 +100,8 @@ class Settings:
     backbone: str | None = None
     """Backbone instead of the model's: tiny, resnet50, resnet101, resnext101_32x8d."""
     weights: str = "none"
-    """Where the backbone starts from: none (random), imagenet, or a file of weights."""
+    """Where the backbone starts from: none (random), imagenet, or a file: of the Keras application
+    (VGG-16 with its top, ResNets without), or torchvision's .pth for resnext101_32x8d."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: the preset's usual choice."""
     evaluate_every: int = 10

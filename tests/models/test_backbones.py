@@ -2,7 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from harmonic_tf.models.backbones import PyramidBackbone, build_backbone, pyramid_features
+from harmonic_tf.models import backbones
+from harmonic_tf.models.backbones import (
+    Architecture,
+    PyramidBackbone,
+    build_backbone,
+    pyramid_features,
+)
+from harmonic_tf.models.networks import tiny
 
 
 @pytest.mark.parametrize("architecture", ["tiny", "resnet50"])
@@ -31,6 +38,31 @@ def test_resnet_preprocesses_as_keras_applications_do():
     images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
     expected = network(keras.applications.resnet.preprocess_input(images.copy()))
     np.testing.assert_allclose(backbone(images)["P5"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_architecture_is_one_entry(monkeypatch):
+    loaded = []
+    entry = Architecture(tiny, load=lambda network, weights: loaded.append((network, weights)))
+    monkeypatch.setitem(backbones._ARCHITECTURES, "new", entry)
+    backbone = build_backbone("new", (32, 32), weights="a.file")
+    assert loaded == [(backbone, "a.file")]
+    assert backbone.freeze_batch_norm
+
+
+def test_config_is_complete():
+    backbone = PyramidBackbone("tiny", (32, None), freeze_batch_norm=True, name="trunk")
+    backbone.trainable = False
+    config = backbone.get_config()
+    assert config == {
+        "name": "trunk",
+        "architecture": "tiny",
+        "image_size": (32, None),
+        "freeze_batch_norm": True,
+        "trainable": False,
+    }
+    again = PyramidBackbone.from_config(config)
+    assert again.get_config() == config
+    assert not again.trainable_weights
 
 
 @pytest.mark.parametrize("frozen", [True, False])

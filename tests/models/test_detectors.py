@@ -269,6 +269,14 @@ def test_preset_with_another_input_size():
         model.anchors((160, 208))
 
 
+def test_preset_on_another_backbone():
+    model = models.from_preset(
+        "ssd300_resnet50_fpn", num_classes=3, backbone="tiny", image_size=(96, 128)
+    )
+    assert model.backbone.architecture == "tiny"
+    assert model.filters == 256
+
+
 @pytest.mark.parametrize("name", ["kerascv", "kerashub"])
 def test_ssd_on_another_backbone(name):
     if name == "kerascv":

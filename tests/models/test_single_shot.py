@@ -31,6 +31,13 @@ def test_published_numbers_of_anchors(detector, preset, count):
     assert model.output["classification"].shape == (None, count, 21)
 
 
+def test_the_original_ssd300():
+    """Its published numbers of anchors and, for VOC's 20 classes, of parameters."""
+    model = SSD.from_preset("ssd300_vgg16", num_classes=20)
+    assert model.anchors((300, 300)).shape == (8732, 4)
+    assert model.count_params() == 26_285_486
+
+
 def maps(*sizes, channels=2):
     return [keras.Input((*size, channels)) for size in sizes]
 
