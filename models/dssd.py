@@ -135,5 +135,5 @@ DSSD.presets_by_name = {
         "resnet50", (320, 320), anchor_shapes=_DSSD320_SHAPES, last_padding="valid"
     ),
     "dssd512_resnet50": preset("resnet50", (512, 512), anchor_shapes=_DSSD512_SHAPES),
-    "dssd_tiny": preset("tiny", (160, 208), anchor_shapes=TINY_SHAPES, filters=64),
+    "dssd_tiny": preset("tiny", (160, 208), anchor_shapes=TINY_SHAPES, filters=48),
 }

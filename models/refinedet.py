@@ -176,5 +176,5 @@ RefineDet.presets_by_name = {
         for size in (320, 512)
         for backbone in ("resnet50", "resnet101")
     },
-    "refinedet_tiny": preset("tiny", (160, 208), anchor_shapes=_TINY_SHAPES, filters=64),
+    "refinedet_tiny": preset("tiny", (160, 208), anchor_shapes=_TINY_SHAPES, filters=48),
 }

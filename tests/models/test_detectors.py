@@ -1,6 +1,7 @@
 """What holds of every detector."""
 
 import inspect
+import resource
 
 import keras
 import keras_cv
@@ -28,25 +29,50 @@ def fit(model, dataset, **settings):
     return model.fit(dataset, verbose=0, shuffle=False, **settings).history
 
 
-@pytest.fixture(scope="module", params=TINY)
-def trained(request):
-    """A detector that has learned four pictures with HarmonicDet."""
-    model = build(request.param)
-    steps = 200
+def learn(preset, pictures, loss, steps=200):
+    model = build(preset)
     rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=3e-3, warmup_steps=20)
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, global_clipnorm=10.0),
-        loss=HarmonicDetLoss(**model.loss_settings),
+        loss=loss(**model.loss_settings),
     )
-    pictures = rectangles()
     fit(model, batches(*pictures, repeat=steps))
-    return model, pictures
+    return model
+
+
+@pytest.fixture(scope="module", params=TINY)
+def trained(request):
+    """A detector that has learned four pictures with HarmonicDet."""
+    pictures = rectangles()
+    return learn(request.param, pictures, HarmonicDetLoss), pictures
 
 
 def test_learns_four_pictures(trained):
     model, (images, targets) = trained
     found = model.predict(images, verbose=0)
     assert average_precision(found, targets) > 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", TINY)
+def test_learns_four_pictures_with_the_standard_loss(preset):
+    images, targets = rectangles()
+    model = learn(preset, (images, targets), DetectionLoss)
+    assert average_precision(model.predict(images, verbose=0), targets) > 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sorted(set(models.PRESETS) - set(TINY)))
+def test_full_size_presets_take_a_step(preset):
+    """At their own input size, within 24 GiB; run each in a process of its own to see the peak."""
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    images, targets = rectangles(count=1, image_size=model.image_size)
+    stem = model.trainable_weights[0]
+    before = np.array(stem)
+    assert np.isfinite(fit(model, batches(images, targets))["loss"][0])
+    assert np.any(np.array(stem) != before)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 24 * 2**20
 
 
 def test_saved_and_loaded_predicts_the_same(trained, tmp_path):
