@@ -211,11 +211,12 @@ class Detector:
         converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
         return {**detections, "boxes": ops.where(found, converted, -1.0)}
 
+    # Keras's own steps: KerasCV's know neither sample weights nor `train_on_batch`.
     def train_step(self, *args):
-        return super().train_step(*args[:-1], _unpack(args[-1]))
+        return keras.Model.train_step(self, *args[:-1], _unpack(args[-1]))
 
     def test_step(self, *args):
-        return super().test_step(*args[:-1], _unpack(args[-1]))
+        return keras.Model.test_step(self, *args[:-1], _unpack(args[-1]))
 
     def predict_step(self, *args):
         images = keras.utils.unpack_x_y_sample_weight(_unpack(args[-1]))[0]

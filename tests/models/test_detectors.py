@@ -184,6 +184,17 @@ def test_sample_weights_weigh_pictures(preset):
 
 
 @pytest.mark.parametrize("preset", TINY)
+def test_single_batches(preset):
+    model = build(preset)
+    model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
+    images, targets = rectangles(count=2)
+    nothing = model.test_on_batch(images, targets, sample_weight=np.zeros(2), return_dict=True)
+    assert nothing["loss"] == 0
+    assert model.train_on_batch(images, targets, return_dict=True)["loss"] > 0
+    assert model.predict_on_batch(images)["boxes"].shape == (2, 100, 4)
+
+
+@pytest.mark.parametrize("preset", TINY)
 @pytest.mark.parametrize("room", [0, 2])
 def test_a_batch_without_objects(preset, room):
     model = build(preset)

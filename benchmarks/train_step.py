@@ -1,0 +1,105 @@
+"""Time of a training step: ours with its losses, beside KerasCV's RetinaNet and KerasHub's.
+
+    python benchmarks/train_step.py [--quick] [--group NAME ...] [--repetitions 15]
+
+A step is what `fit` does with a batch: forward, loss, backward, update (SGD) and metrics, in
+Keras's ordinary (not jitted) `tf.function`; the batch lies in memory. The groups:
+
+- `ssd_tiny`: the preset at its own size, ours alone;
+- `resnet18`: RetinaNet on KerasCV's ResNet-18;
+- `resnet50`: RetinaNet on the backbone of `retinanet_resnet50_fpn`.
+
+The RetinaNets of a group are the same network, with KerasCV's defaults for pyramid, heads (the
+preset's own have one convolution more) and anchors. Ours is trained with `HarmonicDetLoss` and with
+the standard `DetectionLoss`, the others with their own losses of boxes and classes. Repetitions
+take turns, and ratios are medians of the ratios within a turn.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import side_by_side
+from side_by_side import KERAS_CV, KERAS_HUB, OURS
+
+from harmonic_tf import losses, models
+
+HARMONIC, STANDARD = f"{OURS}, HarmonicDetLoss", f"{OURS}, DetectionLoss"
+GROUPS = ("ssd_tiny", *side_by_side.BACKBONES)
+
+
+def batch(size, image_size, classes, objects=4, padding=4, seed=0):
+    """Pictures `(B, H, W, 3)` of noise, and `objects` boxes in each, padded with -1."""
+    rng = np.random.default_rng(seed)
+    height, width = image_size
+    corner = rng.uniform(0.05, 0.5, (size, objects, 2))
+    extent = rng.uniform(0.1, 0.45, (size, objects, 2))
+    boxes = np.concatenate([corner, corner + extent], axis=-1) * [width, height, width, height]
+    index = rng.integers(0, classes, (size, objects))
+    targets = {
+        "boxes": np.pad(boxes, ((0, 0), (0, padding), (0, 0)), constant_values=-1),
+        "classes": np.pad(index, ((0, 0), (0, padding)), constant_values=-1),
+    }
+    images = rng.uniform(0, 255, (size, height, width, 3))
+    return keras.tree.map_structure(
+        lambda x: keras.ops.convert_to_tensor(x, "float32"), (images, targets)
+    )
+
+
+def train_step(model, images, targets, **losses):
+    """A function that does one step and waits for its result."""
+    optimizer = keras.optimizers.SGD(1e-4, momentum=0.9)
+    model.compile(optimizer=optimizer, jit_compile=False, **losses)
+    model.make_train_function()
+    return lambda: float(model.train_function([(images, targets)])["loss"])
+
+
+def ssd_steps(options):
+    """Steps of `ssd_tiny`, and its (height, width)."""
+    steps = {}
+    for name, loss in ((HARMONIC, losses.HarmonicDetLoss), (STANDARD, losses.DetectionLoss)):
+        keras.utils.set_random_seed(0)
+        model = models.from_preset("ssd_tiny", num_classes=options.classes)
+        data = batch(options.batch, model.image_size, options.classes)
+        steps[name] = train_step(model, *data, loss=loss(**model.loss_settings))
+    return steps, model.image_size
+
+
+def retinanet_steps(backbone, options):
+    """Steps of the RetinaNets on one backbone, and their (height, width)."""
+    image_size = (options.size, options.size)
+    images, targets = batch(options.batch, image_size, options.classes)
+
+    def step(library, y=targets, **losses):
+        model = side_by_side.retinanet(library, backbone, options.size, options.classes)
+        return train_step(model, images, y, **losses)
+
+    steps = {
+        HARMONIC: step(OURS, loss=losses.HarmonicDetLoss(classification="focal")),
+        STANDARD: step(OURS, loss=losses.DetectionLoss(classification="focal")),
+        KERAS_CV: step(KERAS_CV, box_loss="smoothl1", classification_loss="focal"),
+    }
+    if KERAS_HUB in options.libraries:
+        labels = {"boxes": targets["boxes"], "labels": targets["classes"]}
+        steps[KERAS_HUB] = step(KERAS_HUB, labels, box_loss="auto", classification_loss="auto")
+    return steps, image_size
+
+
+def main():
+    parser = side_by_side.parser(__doc__, repetitions=15)
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=list(GROUPS))
+    options = side_by_side.parse(parser)
+    for group in options.group:
+        if group == "ssd_tiny":
+            steps, (height, width) = ssd_steps(options)
+        else:
+            steps, (height, width) = retinanet_steps(group, options)
+        turns = side_by_side.take_turns(steps, options.repetitions)
+        heading = f"{group}, {height} x {width} px"
+        print("", side_by_side.table(heading, turns, (KERAS_CV, STANDARD)), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
