@@ -1,4 +1,4 @@
-"""SSD trains and predicts on every backend of Keras that is installed."""
+"""Our own detectors train and predict on every backend of Keras that is installed."""
 
 import importlib.util
 import os
@@ -8,13 +8,14 @@ import sys
 import pytest
 
 SCRIPT = """
+import sys
 import numpy as np
 import keras
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.models import SSD
+from harmonic_tf.models import from_preset
 
 keras.utils.set_random_seed(0)
-model = SSD.from_preset("ssd_tiny", num_classes=2, image_size=(64, 64), max_detections=5)
+model = from_preset(sys.argv[1], num_classes=2, image_size=(64, 64), max_detections=5)
 model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=HarmonicDetLoss(**model.loss_settings))
 images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
 targets = {
@@ -32,11 +33,12 @@ assert {key: value.shape for key, value in found.items()} == {
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_trains_and_predicts(backend):
+@pytest.mark.parametrize("preset", ["ssd_tiny", "dssd_tiny", "refinedet_tiny"])
+def test_trains_and_predicts(backend, preset):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, preset],
         check=True,
         env={**os.environ, "KERAS_BACKEND": backend},
     )
