@@ -127,16 +127,27 @@ class Detector:
             predictions: see `references`.
         """
         image_size = image_size or self.image_size
-        return self._targets(y, image_size, self.references(image_size, predictions))
+        references = self.references(image_size, predictions)
+        return self._targets(y, image_size, references, self.matching)
 
-    def _targets(self, y, image_size, references):
-        return encode_targets(
-            references,
-            _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size),
-            y["classes"],
-            self.box_variance,
-            **self.matching,
-        )
+    def _targets(self, y, image_size, references, matching):
+        truth = self._boxes(y, image_size)
+        return encode_targets(references, truth, y["classes"], self.box_variance, **matching)
+
+    def _boxes(self, y, image_size):
+        return _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size)
+
+    def last_stage(self, y, predictions, image_size):
+        """What the compiled loss judges: here the predictions as they are.
+
+        A detector that learns from a sample of regions predicts for these here, and calls them
+        `references`.
+        """
+        return predictions
+
+    def on_contract(self, predictions, targets):
+        """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""
+        return {key: predictions[key] for key in ("box", "classification")}
 
     def earlier_loss(self, y, image_size, predictions, sample_weight):
         """The loss of stages before the one that the compiled loss is for. Here there is none."""
@@ -153,14 +164,15 @@ class Detector:
                 f"such as loss=HarmonicDetLoss(**model.loss_settings). Received: loss={loss!r}"
             )
         image_size = _image_size(x)
-        y_true = self.encode_targets(y, image_size, y_pred)
-        last_stage = {key: y_pred[key] for key in ("box", "classification")}
+        last_stage = self.last_stage(y, y_pred, image_size)
+        y_true = self.encode_targets(y, image_size, last_stage)
+        on_contract = self.on_contract(last_stage, y_true)
         if isinstance(loss, JointLoss):
             self._check_form(loss)
-            total, parts = loss.with_parts(y_true, last_stage, sample_weight)
+            total, parts = loss.with_parts(y_true, on_contract, sample_weight)
             self._update_metrics(parts)
         else:
-            total = loss(y_true, last_stage, sample_weight)
+            total = loss(y_true, on_contract, sample_weight)
         total = total + self.earlier_loss(y, image_size, y_pred, sample_weight)
         if self.losses:
             total = total + ops.sum(ops.stack(self.losses)) / replica_count()
@@ -203,6 +215,8 @@ class Detector:
         image_size = _image_size(images)
         deltas = ops.cast(predictions["box"], "float32")
         references = ops.convert_to_tensor(self.references(image_size, predictions), "float32")
+        if len(deltas.shape) == 4:  # a box for each class
+            references = references[..., None, :]
         decoded = boxes.decode(deltas, references, self.box_variance)
         height, width = image_size
         decoded = ops.clip(decoded, 0.0, ops.array([width, height, width, height], "float32"))

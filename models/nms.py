@@ -10,7 +10,7 @@ def class_wise_nms(boxes, scores, score_threshold, iou_threshold, max_detections
     """Keeps, class by class, the best-scored of the boxes that overlap.
 
     Args:
-        boxes: float tensor `(B, A, 4)`, x1, y1, x2, y2.
+        boxes: float tensor `(B, A, 4)` or, for each class its own, `(B, A, C, 4)`, x1, y1, x2, y2.
         scores: float tensor `(B, A, C)`.
         score_threshold: float. Only higher scores are looked at.
         iou_threshold: float. A box is dropped if it overlaps a better one of its class by more.
@@ -38,7 +38,7 @@ def _with_tensorflow(boxes, scores, score_threshold, iou_threshold, max_detectio
     import tensorflow as tf
 
     return tf.image.combined_non_max_suppression(
-        boxes[:, :, None],
+        boxes if len(boxes.shape) == 4 else boxes[:, :, None],
         scores,
         max_output_size_per_class=max_detections,
         max_total_size=max_detections,
@@ -54,7 +54,11 @@ def _with_keras(boxes, scores, score_threshold, iou_threshold, max_detections):
     candidates = min(_CANDIDATES, anchor_count * class_count)
     confidence, flat = ops.top_k(ops.reshape(scores, (-1, anchor_count * class_count)), candidates)
     classes = flat % class_count
-    kept = ops.take_along_axis(boxes, (flat // class_count)[..., None], axis=1)
+    if len(boxes.shape) == 4:
+        rows, boxes = flat, ops.reshape(boxes, (-1, anchor_count * class_count, 4))
+    else:
+        rows = flat // class_count
+    kept = ops.take_along_axis(boxes, rows[..., None], axis=1)
 
     overlap = keras.utils.bounding_boxes.compute_iou(kept, kept, "xyxy") > iou_threshold
     same_class = ops.equal(classes[:, :, None], classes[:, None, :])

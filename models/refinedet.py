@@ -115,7 +115,7 @@ class RefineDet(SingleShot):
     def earlier_loss(self, y, image_size, predictions, sample_weight):
         """The ARM's loss: every object is of its one class."""
         objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
-        targets = self._targets(objects, image_size, self.anchors(image_size))
+        targets = self._targets(objects, image_size, self.anchors(image_size), self.matching)
         arm = {
             "box": predictions["arm_box"],
             "classification": predictions["arm_classification"],

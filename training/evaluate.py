@@ -89,8 +89,9 @@ class Evaluator:
         def step(images, objects, geometry):
             raw = model(images, training=False)
             targets = model.encode_targets(objects, predictions=raw)
-            self.inconsistency.update_state(targets, raw)
-            self.mean_score.update_state(targets, raw)
+            on_contract = model.on_contract(raw, targets)
+            self.inconsistency.update_state(targets, on_contract)
+            self.mean_score.update_state(targets, on_contract)
             return restore(model.decode_predictions(raw, images), **geometry)
 
         return step

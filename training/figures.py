@@ -24,10 +24,11 @@ LOSSES = {
     "box_loss": "box",
     "contrastive_loss": "task-contrastive",
     "arm_loss": "anchor refinement",
+    "rpn_loss": "region proposals",
 }
 PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}
 
-_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4)]
+_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
 

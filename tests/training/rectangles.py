@@ -48,6 +48,9 @@ class RectangleFinder(keras.Model):
         logits = tf.tile(tf.constant(logits)[None], (batch, 1, 1)) * self.gain
         return {"box": tf.zeros((batch, 3, 4)), "classification": logits}
 
+    def on_contract(self, predictions, targets):
+        return predictions
+
     def encode_targets(self, objects, image_size=None, predictions=None):
         here = tf.reduce_any(objects["classes"][:, :, None] == tf.range(3.0), axis=1)
         return {

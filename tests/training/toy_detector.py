@@ -40,6 +40,9 @@ class ToyDetector(keras.Model):
     def encode_targets(self, labels, image_size=None, predictions=None):
         return {"box": labels["boxes"][:, :4] / 16.0, "classification": labels["classes"][:, :4]}
 
+    def on_contract(self, predictions, targets):
+        return predictions
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         y = self.encode_targets(y)
         classes = keras.ops.cast(y["classification"], "int32")

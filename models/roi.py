@@ -1,0 +1,117 @@
+"""Regions of interest: which of them are learned from, and their features."""
+
+import itertools
+import math
+
+import keras
+from keras import ops
+
+from harmonic_tf.ops import BACKGROUND
+
+
+def sample_rows(label, count, positive_fraction, seed):
+    """Chooses a fixed number of rows a picture at random: some positives, the rest background.
+
+    Args:
+        label: int tensor `(B, A)`: 0 or more for positives, -1 for background, -2 for rows that
+            must not be chosen.
+        count: int K. How many rows.
+        positive_fraction: float. At most this part of `count` are positives.
+        seed: `keras.random.SeedGenerator`.
+
+    Returns:
+        `(index, used)`, `(B, K)`: int32 rows, positives first, and whether the row counts: where
+        there are too few, others fill up that do not.
+    """
+    count = min(count, label.shape[1])
+    order = keras.random.uniform(ops.shape(label), seed=seed)
+    positive, background = label >= 0, ops.equal(label, BACKGROUND)
+    most = max(1, int(count * positive_fraction))
+    positive_order = ops.where(positive, order, -1.0)
+    least_chosen = ops.top_k(positive_order, most)[0][:, -1:]
+    chosen = ops.logical_and(positive, positive_order >= least_chosen)
+    priority = order + ops.where(chosen, 2.0, 0.0) + ops.where(background, 1.0, 0.0)
+    _, index = ops.top_k(priority, count)
+    used = ops.take_along_axis(ops.logical_or(chosen, background), index, axis=1)
+    return ops.cast(index, "int32"), used
+
+
+def roi_align(maps, rois, image_size, size, canonical_size=224.0, canonical_level=2):
+    """RoIAlign (He et al. 2017), aligned, with 2 x 2 samples a bin, on a feature pyramid.
+
+    A box is read from the map that suits its size: one of `canonical_size` from the map at
+    `canonical_level`, one twice as large from the next coarser (Lin et al. 2017, equation 1).
+
+    Args:
+        maps: list of feature maps `(B, H, W, F)`, finest first.
+        rois: float tensor `(B, R, 4)`, x1, y1, x2, y2 in pixels.
+        image_size: (height, width) of the picture in pixels.
+        size: int S. Bins along each axis.
+        canonical_size: float. Square root of an area, in pixels.
+        canonical_level: int. Index in `maps`.
+
+    Returns:
+        Tensor `(B, R, S, S, F)`.
+    """
+    level = _levels(rois, len(maps), canonical_size, canonical_level)
+    heights, widths = [x.shape[1] for x in maps], [x.shape[2] for x in maps]
+    sizes = [height * width for height, width in zip(heights, widths, strict=True)]
+    height, width, start = (
+        ops.take(ops.array(values, "int32"), level, axis=0)
+        for values in (heights, widths, list(itertools.accumulate(sizes, initial=0))[:-1])
+    )
+    channels = maps[0].shape[-1]
+    cells = ops.concatenate(
+        [ops.reshape(x, (-1, x.shape[1] * x.shape[2], channels)) for x in maps], 1
+    )
+    first = sum(sizes) * ops.arange(ops.shape(cells)[0], dtype="int32")
+    start = (start + first[:, None])[..., None, None]
+    cells = ops.reshape(cells, (-1, channels))
+
+    rows = _corners(rois[..., 1], rois[..., 3], height, image_size[0], size)
+    columns = _corners(rois[..., 0], rois[..., 2], width, image_size[1], size)
+    total = 0.0
+    for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
+        index = start + row[..., :, None] * width[..., None, None] + column[..., None, :]
+        weight = row_weight[..., :, None] * column_weight[..., None, :]
+        values = ops.take(cells, index, axis=0)
+        total = total + values * ops.cast(weight, values.dtype)[..., None]
+    bins = ops.reshape(total, (-1, rois.shape[1], size, 2, size, 2, channels))
+    return ops.mean(bins, axis=(3, 5))
+
+
+def _levels(rois, count, canonical_size, canonical_level):
+    """The index of the map that suits each box, `(B, R)`."""
+    area = (rois[..., 2] - rois[..., 0]) * (rois[..., 3] - rois[..., 1])
+    scale = ops.sqrt(ops.maximum(area, 1e-4)) / canonical_size
+    level = ops.floor(canonical_level + ops.log(scale) / math.log(2) + 1e-6)
+    return ops.cast(ops.clip(level, 0, count - 1), "int32")
+
+
+def _corners(low, high, cells, pixels, size):
+    """Where bilinear samples along one axis read, and how much of it.
+
+    Args:
+        low: `(B, R)`. Lower edge of each box in pixels.
+        high: `(B, R)`. Its upper edge.
+        cells: `(B, R)`, int32. Cells of its map along this axis.
+        pixels: int. The picture's size along this axis.
+        size: int. Bins, with 2 samples each.
+
+    Returns:
+        Two pairs of the cell, int32 `(B, R, 2 * size)`, and its weight.
+    """
+    cells = ops.cast(cells, low.dtype)[..., None]
+    # The centre of cell 0 is at 0. A sample more than a cell outside reads nothing.
+    part = (ops.arange(2 * size, dtype=low.dtype) + 0.5) / (2 * size)
+    position = low[..., None] + (high - low)[..., None] * part
+    position = position * (cells / pixels) - 0.5
+    inside = ops.logical_and(position >= -1, position <= cells)
+    position = ops.clip(position, 0.0, cells - 1)
+    before = ops.floor(position)
+    after = ops.minimum(before + 1, cells - 1)
+    weight = position - before
+    return [
+        (ops.cast(cell, "int32"), ops.where(inside, share, 0.0))
+        for cell, share in ((before, 1 - weight), (after, weight))
+    ]
