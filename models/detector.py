@@ -34,9 +34,10 @@ class Detector:
 
     Inherited before the model's class: `class SSD(Detector, keras.Model)`.
 
-    The model is a functional one from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the
-    predictions of the contract, `{"box": (B, A, 4), "classification": (B, A, K)}`, sets
-    the attributes below and defines `anchors`. Then it is trained with
+    The model goes from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
+    `{"box": (B, A, 4), "classification": (B, A, K)}`, sets the attributes below and defines
+    `anchors`. One with several stages also says, by `references`, `last_stage` and `earlier_loss`,
+    how they depend on one another. Then it is trained with
 
         model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
         model.fit(dataset)
