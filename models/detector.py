@@ -47,6 +47,7 @@ class Detector:
     `{"boxes", "confidence", "classes", "num_detections"}`.
 
     Attributes:
+        backbone: the network whose feature maps are used.
         num_classes: int C.
         bounding_box_format: Keras's name of the format of boxes in and out, such as `"xyxy"`.
         classification: `"softmax"` (K = C + 1, background last) or `"focal"` (K = C).
@@ -239,6 +240,26 @@ class Detector:
         if isinstance(outputs, tuple):  # JAX also returns the state
             return self.decode_predictions(outputs[0], images), *outputs[1:]
         return self.decode_predictions(outputs, images)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "bounding_box_format": self.bounding_box_format,
+            "score_threshold": self.decoding["score_threshold"],
+            "nms_threshold": self.decoding["iou_threshold"],
+            "max_detections": self.decoding["max_detections"],
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        parts = {
+            name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            for name, value in config.items()
+            if isinstance(value, dict)
+        }
+        return cls(**{**config, **parts})
 
     @classmethod
     def from_preset(

@@ -236,10 +236,7 @@ class FasterRCNN(Detector, keras.Model):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "bounding_box_format": self.bounding_box_format,
+            **super().get_config(),
             "levels": self.levels,
             "anchor_sizes": self.anchor_sizes,
             "filters": self.filters,
@@ -249,17 +246,7 @@ class FasterRCNN(Detector, keras.Model):
             "head_batch": self.head_batch,
             "proposals": self.proposals,
             "harmonize_rpn": self.harmonize_rpn,
-            "score_threshold": self.decoding["score_threshold"],
-            "nms_threshold": self.decoding["iou_threshold"],
-            "max_detections": self.decoding["max_detections"],
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "backbone": backbone})
 
 
 def _has_area(boxes):

@@ -167,7 +167,6 @@ class RetinaNet(Detector, keras_cv.models.RetinaNet):
         parts = {
             name: None if part is None else keras.saving.serialize_keras_object(part)
             for name, part in (
-                ("backbone", self.backbone),
                 ("label_encoder", self.label_encoder),
                 ("prediction_decoder", self.custom_decoder),
                 ("feature_pyramid", self.feature_pyramid),
@@ -175,24 +174,7 @@ class RetinaNet(Detector, keras_cv.models.RetinaNet):
                 ("box_head", self.box_head),
             )
         }
-        return {
-            "name": self.name,
-            "num_classes": self.num_classes,
-            "bounding_box_format": self.bounding_box_format,
-            "score_threshold": self.decoding["score_threshold"],
-            "nms_threshold": self.decoding["iou_threshold"],
-            "max_detections": self.decoding["max_detections"],
-            **parts,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        parts = {
-            name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-            for name, value in config.items()
-            if isinstance(value, dict)
-        }
-        return cls(**{**config, **parts})
+        return {**super().get_config(), **parts}
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")

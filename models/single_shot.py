@@ -75,24 +75,8 @@ class SingleShot(Detector, keras.Model):
         return grid_anchors(image_size, self._map_sizes, self.anchor_shapes)
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "bounding_box_format": self.bounding_box_format,
-            "anchor_shapes": self.anchor_shapes,
-            "levels": self.levels,
-            "score_threshold": self.decoding["score_threshold"],
-            "nms_threshold": self.decoding["iou_threshold"],
-            "max_detections": self.decoding["max_detections"],
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        backbone = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "backbone": backbone})
+        own = {"anchor_shapes": self.anchor_shapes, "levels": self.levels}
+        return {**super().get_config(), **own}
 
 
 def preset(backbone, image_size, **settings):
