@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,9 +69,11 @@ def test_jpeg_bmp_gif_grey_and_transparent_pictures(exported, tmp_path):
     }
 
 
-def test_a_real_detector_gives_what_predict_gives_where_only_tensorflow_is_imported(tmp_path):
-    model = models.from_preset("ssd_tiny", num_classes=3)
-    folder = export_model(model, LABELS, tmp_path, name="ssd")
+@pytest.mark.parametrize("preset", sorted(x for x in models.PRESETS if x.endswith("_tiny")))
+def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = models.from_preset(preset, num_classes=3, score_threshold=0.0)
+    folder = export_model(model, LABELS, tmp_path, name=preset)
     rng = np.random.default_rng(0)
     sizes = [(120, 200), (300, 170), (64, 64)]
     files = []
