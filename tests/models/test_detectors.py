@@ -316,7 +316,7 @@ def test_preset_with_another_input_size():
 
 def test_preset_on_another_backbone():
     model = models.from_preset(
-        "ssd300_resnet50_fpn", num_classes=3, backbone="tiny", image_size=(96, 128)
+        "ssd512_resnet50_fpn", num_classes=3, backbone="tiny", image_size=(96, 128)
     )
     assert model.backbone.architecture == "tiny"
     assert model.filters == 256
