@@ -1,7 +1,6 @@
 """What holds of every detector."""
 
 import inspect
-import resource
 
 import keras
 import keras_cv
@@ -68,6 +67,7 @@ def test_learns_four_pictures_with_the_standard_loss(preset):
 @pytest.mark.parametrize("preset", sorted(set(models.PRESETS) - set(TINY)))
 def test_full_size_presets_take_a_step(preset):
     """At their own input size, within 24 GiB; run each in a process of its own to see the peak."""
+    resource = pytest.importorskip("resource")  # not on Windows
     model = build(preset)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     images, targets = rectangles(count=1, image_size=model.image_size)
