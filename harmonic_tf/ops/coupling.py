@@ -23,7 +23,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(rows,)`,
         and by `box_pred`, `(4, rows)`. Where beta_c = p is a factor its dependence is in `d_p`.
     """
-    # Deltas first, so that each is a vector over the rows, as processors like it.
+    # Deltas first, so that each is a vector over the rows.
     box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
     variance = ops.convert_to_tensor(objective.box_variance, box_pred.dtype)[:, None]
     smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
