@@ -90,6 +90,17 @@ def iou(boxes_1, boxes_2):
     return inter / ops.where(union > 0, union, ops.ones_like(union))
 
 
+def clip(boxes, image_size):
+    """Cuts boxes `(..., 4)`, x1, y1, x2, y2, at the border of a picture of (height, width)."""
+    height, width = image_size
+    return ops.clip(boxes, 0.0, ops.array([width, height, width, height], boxes.dtype))
+
+
+def has_area(boxes):
+    """Which boxes `(..., 4)`, x1, y1, x2, y2, have width and height; not padding, nor inverted."""
+    return ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+
+
 def _centre_and_size(boxes):
     """Centre and size `(..., 2)` in the order y, x."""
     low, high = ops.flip(boxes[..., :2], axis=-1), ops.flip(boxes[..., 2:], axis=-1)

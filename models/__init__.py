@@ -3,13 +3,25 @@
 import importlib.util
 
 from harmonic_tf.models.backbones import PyramidBackbone
+from harmonic_tf.models.cascade_rcnn import CascadeRCNN
 from harmonic_tf.models.dssd import DSSD
 from harmonic_tf.models.faster_rcnn import FasterRCNN
+from harmonic_tf.models.mask_rcnn import MaskRCNN
 from harmonic_tf.models.refinedet import RefineDet
 from harmonic_tf.models.ssd import SSD
 
-_DETECTORS = [SSD, DSSD, RefineDet, FasterRCNN]
-__all__ = ["DSSD", "FasterRCNN", "PRESETS", "PyramidBackbone", "RefineDet", "SSD", "from_preset"]
+_DETECTORS = [SSD, DSSD, RefineDet, FasterRCNN, MaskRCNN, CascadeRCNN]
+__all__ = [
+    "CascadeRCNN",
+    "DSSD",
+    "FasterRCNN",
+    "MaskRCNN",
+    "PRESETS",
+    "PyramidBackbone",
+    "RefineDet",
+    "SSD",
+    "from_preset",
+]
 
 # KerasCV, which RetinaNet is built on, imports TensorFlow whatever the backend.
 if importlib.util.find_spec("keras_cv") and importlib.util.find_spec("tensorflow"):

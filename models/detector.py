@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from harmonic_tf import boxes, metrics
+from harmonic_tf.losses import DetectionLoss
 from harmonic_tf.losses.joint import JointLoss
 from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.matching import encode_targets
@@ -36,8 +37,8 @@ class Detector:
 
     The model goes from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
     `{"box": (B, A, 4), "classification": (B, A, K)}`, sets the attributes below and defines
-    `anchors`. One with several stages also says, by `references`, `last_stage` and `earlier_loss`,
-    how they depend on one another. Then it is trained with
+    `anchors`. One with several stages also says, by `references`, `last_stage` and
+    `further_losses`, how they depend on one another. Then it is trained with
 
         model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
         model.fit(dataset)
@@ -55,6 +56,7 @@ class Detector:
         matching: arguments of `harmonic_tf.models.matching.match`.
         decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
         negative_ratio: float or None. The hard-negative mining that the detector is trained with.
+        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
         resize: `"stretch"` or `"letterbox"`: how pictures are brought to `image_size`.
         presets_by_name: dictionary of name to `Preset`.
     """
@@ -62,6 +64,7 @@ class Detector:
     classification = "softmax"
     box_variance = (0.1, 0.1, 0.2, 0.2)
     negative_ratio = None
+    has_masks = False
     resize = "stretch"
     presets_by_name = {}
 
@@ -70,6 +73,8 @@ class Detector:
         self.bounding_box_format = bounding_box_format
         self.matching = matching
         self.decoding = decoding
+        # XLA has no kernels for TensorFlow's NMS and sparse products.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         form = {"classification": self.classification, "box_variance": self.box_variance}
         self.loss_part_metrics = [
             keras.metrics.Mean(name=name)
@@ -130,20 +135,33 @@ class Detector:
         """
         image_size = image_size or self.image_size
         references = self.references(image_size, predictions)
-        return self._targets(y, image_size, references, self.matching)
+        return self._targets(y, image_size, references, self.matching, self.box_variance)
 
-    def _targets(self, y, image_size, references, matching):
+    def _targets(self, y, image_size, references, matching, variance):
         truth = self._boxes(y, image_size)
-        return encode_targets(references, truth, y["classes"], self.box_variance, **matching)
+        return encode_targets(references, truth, y["classes"], variance, **matching)
+
+    def _objectness_targets(self, y, image_size, matching, variance):
+        """Targets of a first stage, to which every object is of the one class 0."""
+        objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
+        anchors = self.anchors(image_size)
+        return self._targets(objects, image_size, anchors, matching, variance)
 
     def _boxes(self, y, image_size):
         return _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size)
 
+    def _require_predictions(self, predictions):
+        if predictions is None:
+            raise ValueError(
+                f"The boxes that the deltas of {type(self).__name__} are relative to depend on its "
+                "predictions. Expected `predictions`, as the model returned them. Received: None"
+            )
+
     def last_stage(self, y, predictions, image_size):
         """What the compiled loss judges: here the predictions as they are.
 
-        A detector that learns from a sample of regions predicts for these here, and calls them
-        `references`.
+        A detector that learns from a sample of regions adds its predictions for these here, and
+        calls them `references`.
         """
         return predictions
 
@@ -151,9 +169,23 @@ class Detector:
         """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""
         return {key: predictions[key] for key in ("box", "classification")}
 
-    def earlier_loss(self, y, image_size, predictions, sample_weight):
-        """The loss of stages before the one that the compiled loss is for. Here there is none."""
+    def further_losses(self, y, image_size, predictions, sample_weight):
+        """The sum of all losses beside the compiled one: of earlier stages, of masks. Here none.
+
+        Args:
+            y: ground truth.
+            image_size: (height, width).
+            predictions: what `last_stage` returned.
+            sample_weight: None or weights `(B,)` of the pictures.
+        """
         return 0.0
+
+    def _stage_loss(self, harmonized, variance):
+        """The loss of an earlier stage: the compiled one if it is harmonized, or the standard."""
+        if harmonized and isinstance(self.loss, JointLoss):
+            config = {**self.loss.get_config(), "box_variance": variance}
+            return type(self.loss).from_config(config)
+        return DetectionLoss(**{**self.loss_settings, "box_variance": variance})
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
@@ -175,7 +207,7 @@ class Detector:
             self._update_metrics(parts)
         else:
             total = loss(y_true, on_contract, sample_weight)
-        total = total + self.earlier_loss(y, image_size, y_pred, sample_weight)
+        total = total + self.further_losses(y, image_size, last_stage, sample_weight)
         if self.losses:
             total = total + ops.sum(ops.stack(self.losses)) / replica_count()
         return total
@@ -220,8 +252,7 @@ class Detector:
         if len(deltas.shape) == 4:  # a box for each class
             references = references[..., None, :]
         decoded = boxes.decode(deltas, references, self.box_variance)
-        height, width = image_size
-        decoded = ops.clip(decoded, 0.0, ops.array([width, height, width, height], "float32"))
+        decoded = boxes.clip(decoded, image_size)
         detections = class_wise_nms(decoded, self.scores(predictions), **self.decoding)
         found = detections["confidence"][..., None] >= 0
         converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
@@ -237,8 +268,11 @@ class Detector:
     def predict_step(self, *args):
         images = keras.utils.unpack_x_y_sample_weight(_unpack(args[-1]))[0]
         outputs = keras.Model.predict_step(self, *args[:-1], _unpack(args[-1]))
-        if isinstance(outputs, tuple):  # JAX also returns the state
-            return self.decode_predictions(outputs[0], images), *outputs[1:]
+        if isinstance(outputs, tuple):  # JAX: the variables are apart from the model, and returned
+            variables = [*self.trainable_variables, *self.non_trainable_variables]
+            values = [value for part in args[0] for value in part]
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return self.decode_predictions(outputs[0], images), *outputs[1:]
         return self.decode_predictions(outputs, images)
 
     def get_config(self):

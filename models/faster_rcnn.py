@@ -3,17 +3,20 @@
 import keras
 from keras import layers, ops
 
-from harmonic_tf.losses import DetectionLoss
-from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.boxes import has_area
 from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
+from harmonic_tf.models.region_heads import box_head
 from harmonic_tf.models.roi import roi_align, sample_rows
 from harmonic_tf.models.rpn import propose, rpn_head
 from harmonic_tf.ops import IGNORED, global_sum
 
 _RATIOS = (0.5, 1.0, 2.0)
+_VARIANCE = (0.1, 0.1, 0.2, 0.2)
+_MATCHING = {"positive_threshold": 0.5, "negative_threshold": 0.5, "force": False}
+_RPN_MATCHING = {"positive_threshold": 0.7, "negative_threshold": 0.3, "force": True}
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -59,6 +62,7 @@ class FasterRCNN(Detector, keras.Model):
     """
 
     classification = "softmax"
+    positive_fraction = 0.25
     roi_size = 7
 
     def __init__(
@@ -66,6 +70,7 @@ class FasterRCNN(Detector, keras.Model):
         backbone,
         num_classes,
         bounding_box_format="xyxy",
+        *,
         levels=("P2", "P3", "P4", "P5"),
         anchor_sizes=(32, 64, 128, 256, 512),
         filters=256,
@@ -94,7 +99,7 @@ class FasterRCNN(Detector, keras.Model):
         self._set_up(
             num_classes,
             bounding_box_format,
-            matching={"positive_threshold": 0.5, "negative_threshold": 0.5, "force": False},
+            matching=_MATCHING,
             decoding={
                 "score_threshold": score_threshold,
                 "iou_threshold": nms_threshold,
@@ -105,7 +110,7 @@ class FasterRCNN(Detector, keras.Model):
         self.seed_generator = keras.random.SeedGenerator()
         self.sampling_state = self.seed_generator.state  # a variable of the model's, to be saved
         self.first_stage, self._map_sizes = self._first_stage()
-        self.head = self._head()
+        self.head = self._head("head")
         self.built = True
 
     def _first_stage(self):
@@ -119,33 +124,21 @@ class FasterRCNN(Detector, keras.Model):
         network = keras.Model(images, {"maps": maps, **rpn}, name="first_stage")
         return network, [tuple(x.shape[1:3]) for x in with_anchors]
 
-    def _head(self):
-        """The second stage, of the features of one region."""
-        pooled = keras.Input((self.roi_size, self.roi_size, self.filters))
-        x = layers.Flatten()(pooled)
-        for i in range(2):
-            x = layers.Dense(
-                self.head_units, "relu", kernel_initializer="he_normal", name=f"head_{i}"
-            )(x)
+    def _head(self, name):
         boxes_a_region = 1 if self.class_agnostic else self.num_classes
-        columns = {"box": 4 * boxes_a_region, "classification": self.num_classes + 1}
-        outputs = {
-            key: layers.Dense(
-                size,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                dtype="float32",
-                name=key,
-            )(x)
-            for key, size in columns.items()
-        }
-        return keras.Model(pooled, outputs, name="head")
+        return box_head(
+            self.roi_size, self.filters, self.head_units, self.num_classes, boxes_a_region, name
+        )
 
     def call(self, images, training=None):
         predictions = self.first_stage(images, training=training)
         if training:
             return predictions
         rois = self._propose(predictions)
-        return {**predictions, **self._second_stage(predictions, rois, training)}
+        return {
+            **predictions,
+            **self._head_predictions(self.head, predictions["maps"], rois, training),
+        }
 
     def _propose(self, predictions):
         before, after = self.proposals
@@ -154,19 +147,27 @@ class FasterRCNN(Detector, keras.Model):
             self.anchors(self.image_size),
             [len(_RATIOS) * height * width for height, width in self._map_sizes],
             self.image_size,
-            self.box_variance,
+            _VARIANCE,
             before,
             after,
         )
 
-    def _second_stage(self, predictions, rois, training):
+    def _head_predictions(self, head, maps, rois, training):
+        """What a box head predicts for regions `(B, R, 4)`."""
         count = rois.shape[1]
-        pooled = roi_align(predictions["maps"], rois, self.image_size, self.roi_size)
-        pooled = ops.reshape(pooled, (-1, *pooled.shape[2:]))
-        head = self.head(pooled, training=training)
-        logits = ops.reshape(head["classification"], (-1, count, self.num_classes + 1))
+        predictions = head(self._pool(maps, rois, self.roi_size), training=training)
+        logits = ops.reshape(predictions["classification"], (-1, count, self.num_classes + 1))
         shape = (-1, count, 4) if self.class_agnostic else (-1, count, self.num_classes, 4)
-        return {"rois": rois, "box": ops.reshape(head["box"], shape), "classification": logits}
+        return {
+            "rois": rois,
+            "box": ops.reshape(predictions["box"], shape),
+            "classification": logits,
+        }
+
+    def _pool(self, maps, rois, size):
+        """The features of regions `(B, R, 4)`: `(B * R, size, size, F)`."""
+        pooled = roi_align(maps, rois, self.image_size, size)
+        return ops.reshape(pooled, (-1, size, size, self.filters))
 
     @property
     def image_size(self):
@@ -177,13 +178,14 @@ class FasterRCNN(Detector, keras.Model):
         return grid_anchors(image_size, self._map_sizes, shapes)
 
     def references(self, image_size, predictions=None):
-        """The proposals, `(B, R, 4)`."""
+        """The regions, `(B, R, 4)`."""
+        self._require_predictions(predictions)
         return predictions["rois"]
 
-    def encode_targets(self, y, image_size=None, predictions=None):
-        """The head's targets, relative to the proposals; those without area are ignored."""
-        targets = super().encode_targets(y, image_size, predictions)
-        classes = ops.where(_has_area(predictions["rois"]), targets["classification"], IGNORED)
+    def _targets(self, y, image_size, references, matching, variance):
+        """As for every detector; what has no area is ignored."""
+        targets = super()._targets(y, image_size, references, matching, variance)
+        classes = ops.where(has_area(references), targets["classification"], IGNORED)
         return {**targets, "classification": classes}
 
     def on_contract(self, predictions, targets):
@@ -194,24 +196,27 @@ class FasterRCNN(Detector, keras.Model):
         return {"box": box, "classification": predictions["classification"]}
 
     def scores(self, predictions):
-        found = _has_area(predictions["rois"])
+        found = has_area(predictions["rois"])
         return ops.where(found[..., None], super().scores(predictions), 0.0)
 
     def last_stage(self, y, predictions, image_size):
-        """The head's predictions for a sample of the proposals and the ground truth."""
+        """Adds the head's predictions for a sample of the proposals and the ground truth."""
         truth = self._boxes(y, image_size)
         candidates = ops.concatenate([self._propose(predictions), truth], axis=1)
-        label = self.encode_targets(y, image_size, {"rois": candidates})["classification"]
-        index, used = sample_rows(label, self.head_batch, 0.25, self.seed_generator)
+        targets = self._targets(y, image_size, candidates, _MATCHING, _VARIANCE)
+        index, used = sample_rows(
+            targets["classification"], self.head_batch, self.positive_fraction, self.seed_generator
+        )
         rois = ops.take_along_axis(candidates, index[..., None], axis=1)
         rois = ops.where(used[..., None], rois, -1.0)
-        return self._second_stage(predictions, rois, training=True)
+        return {
+            **predictions,
+            **self._head_predictions(self.head, predictions["maps"], rois, training=True),
+        }
 
-    def earlier_loss(self, y, image_size, predictions, sample_weight):
-        """The RPN's loss: every object is of its one class."""
-        objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
-        matching = {"positive_threshold": 0.7, "negative_threshold": 0.3, "force": True}
-        targets = self._targets(objects, image_size, self.anchors(image_size), matching)
+    def further_losses(self, y, image_size, predictions, sample_weight):
+        """The RPN's loss."""
+        targets = self._objectness_targets(y, image_size, _RPN_MATCHING, _VARIANCE)
         index, used = sample_rows(
             targets["classification"], self.rpn_batch, 0.5, self.seed_generator
         )
@@ -225,8 +230,7 @@ class FasterRCNN(Detector, keras.Model):
             key: ops.take_along_axis(predictions[f"rpn_{key}"], index[..., None], axis=1)
             for key in sampled
         }
-        harmonized = self.harmonize_rpn and isinstance(self.loss, JointLoss)
-        loss = self.loss if harmonized else DetectionLoss(**self.loss_settings)
+        loss = self._stage_loss(self.harmonize_rpn, _VARIANCE)
         total, parts = loss.with_parts(sampled, rpn, sample_weight)
         positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)
         count = ops.sum(ops.cast(used, "float32"))
@@ -249,28 +253,32 @@ class FasterRCNN(Detector, keras.Model):
         }
 
 
-def _has_area(boxes):
-    return ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+def presets(family, **tiny):
+    """The presets of Faster R-CNN and its kin.
+
+    Args:
+        family: string that their names begin with.
+        **tiny: further arguments of the detector in the tiny one.
+
+    Returns:
+        Dictionary of name to `Preset`.
+    """
+    return {
+        **{
+            f"{family}_{backbone}_fpn": Preset(backbone, (800, 800), lambda num_classes: {})
+            for backbone in ("resnet50", "resnet101", "resnext101_32x8d")
+        },
+        f"{family}_tiny": Preset("tiny", (160, 208), lambda num_classes: {**_TINY, **tiny}),
+    }
 
 
-def _preset(backbone, image_size, **settings):
-    return Preset(backbone, image_size, lambda num_classes: settings)
-
-
-FasterRCNN.presets_by_name = {
-    **{
-        f"faster_rcnn_{backbone}_fpn": _preset(backbone, (800, 800))
-        for backbone in ("resnet50", "resnet101", "resnext101_32x8d")
-    },
-    "faster_rcnn_tiny": _preset(
-        "tiny",
-        (160, 208),
-        levels=("P3", "P4", "P5"),
-        anchor_sizes=(20, 40, 76, 130),
-        filters=64,
-        head_units=128,
-        rpn_batch=128,
-        head_batch=64,
-        proposals=(200, 100),
-    ),
+_TINY = {
+    "levels": ("P3", "P4", "P5"),
+    "anchor_sizes": (20, 40, 76, 130),
+    "filters": 64,
+    "head_units": 128,
+    "rpn_batch": 128,
+    "head_batch": 64,
+    "proposals": (200, 100),
 }
+FasterRCNN.presets_by_name = presets("faster_rcnn")

@@ -25,7 +25,7 @@ def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
         `(index, label)`, int32 `(B, A)` each: the object of the anchor, and 0 for positive, -1 for
         background, -2 for ignored.
     """
-    valid = ops.all(gt_boxes[..., 2:] > gt_boxes[..., :2], axis=-1)
+    valid = boxes.has_area(gt_boxes)
     iou = keras.utils.bounding_boxes.compute_iou(anchors, gt_boxes, "xyxy")
     iou = ops.where(valid[:, None], iou, -1.0)
     best = ops.max(iou, axis=2)

@@ -4,8 +4,6 @@ import keras
 from keras import layers, ops
 
 from harmonic_tf import boxes
-from harmonic_tf.losses import DetectionLoss
-from harmonic_tf.losses.joint import JointLoss
 from harmonic_tf.models.anchors import ratio_anchor_shapes
 from harmonic_tf.models.detector import update_mean
 from harmonic_tf.models.single_shot import (
@@ -96,11 +94,7 @@ class RefineDet(SingleShot):
 
     def references(self, image_size, predictions=None):
         """The anchors as the ARM has refined them, `(B, A, 4)`."""
-        if predictions is None:
-            raise ValueError(
-                "The boxes that RefineDet's deltas are relative to depend on its predictions. "
-                "Expected `predictions`, as the model returned them. Received: None"
-            )
+        self._require_predictions(predictions)
         deltas = ops.stop_gradient(ops.cast(predictions["arm_box"], "float32"))
         anchors = ops.convert_to_tensor(self.anchors(image_size), "float32")
         return boxes.decode(deltas, anchors, self.box_variance)
@@ -112,16 +106,14 @@ class RefineDet(SingleShot):
         used = ops.logical_or(self._kept(predictions), classes >= 0)
         return {**targets, "classification": ops.where(used, classes, IGNORED)}
 
-    def earlier_loss(self, y, image_size, predictions, sample_weight):
-        """The ARM's loss: every object is of its one class."""
-        objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
-        targets = self._targets(objects, image_size, self.anchors(image_size), self.matching)
+    def further_losses(self, y, image_size, predictions, sample_weight):
+        """The ARM's loss."""
+        targets = self._objectness_targets(y, image_size, self.matching, self.box_variance)
         arm = {
             "box": predictions["arm_box"],
             "classification": predictions["arm_classification"],
         }
-        harmonized = self.harmonize_arm and isinstance(self.loss, JointLoss)
-        loss = self.loss if harmonized else DetectionLoss(**self.loss_settings)
+        loss = self._stage_loss(self.harmonize_arm, self.box_variance)
         total, parts = loss.with_parts(targets, arm, sample_weight)
         update_mean(self.arm_metric, parts.total, parts)
         return total

@@ -26,14 +26,18 @@ def sample_rows(label, count, positive_fraction, seed):
     count = min(count, label.shape[1])
     order = keras.random.uniform(ops.shape(label), seed=seed)
     positive, background = label >= 0, ops.equal(label, BACKGROUND)
-    most = max(1, int(count * positive_fraction))
     positive_order = ops.where(positive, order, -1.0)
-    least_chosen = ops.top_k(positive_order, most)[0][:, -1:]
+    least_chosen = ops.top_k(positive_order, positive_rows(count, positive_fraction))[0][:, -1:]
     chosen = ops.logical_and(positive, positive_order >= least_chosen)
     priority = order + ops.where(chosen, 2.0, 0.0) + ops.where(background, 1.0, 0.0)
     _, index = ops.top_k(priority, count)
     used = ops.take_along_axis(ops.logical_or(chosen, background), index, axis=1)
     return ops.cast(index, "int32"), used
+
+
+def positive_rows(count, positive_fraction):
+    """How many of `count` rows chosen by `sample_rows` may be positives; they are the first."""
+    return max(1, int(count * positive_fraction))
 
 
 def roi_align(maps, rois, image_size, size, canonical_size=224.0, canonical_level=2):
@@ -65,19 +69,42 @@ def roi_align(maps, rois, image_size, size, canonical_size=224.0, canonical_leve
         [ops.reshape(x, (-1, x.shape[1] * x.shape[2], channels)) for x in maps], 1
     )
     first = sum(sizes) * ops.arange(ops.shape(cells)[0], dtype="int32")
-    start = (start + first[:, None])[..., None, None]
+    start = start + first[:, None]
     cells = ops.reshape(cells, (-1, channels))
 
-    rows = _corners(rois[..., 1], rois[..., 3], height, image_size[0], size)
-    columns = _corners(rois[..., 0], rois[..., 2], width, image_size[1], size)
-    total = 0.0
-    for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
-        index = start + row[..., :, None] * width[..., None, None] + column[..., None, :]
-        weight = row_weight[..., :, None] * column_weight[..., None, :]
-        values = ops.take(cells, index, axis=0)
-        total = total + values * ops.cast(weight, values.dtype)[..., None]
-    bins = ops.reshape(total, (-1, rois.shape[1], size, 2, size, 2, channels))
-    return ops.mean(bins, axis=(3, 5))
+    row, row_weight = _samples(rois[..., 1], rois[..., 3], height, image_size[0], size)
+    column, column_weight = _samples(rois[..., 0], rois[..., 2], width, image_size[1], size)
+    width, start = (x[..., None, None, None, None] for x in (width, start))
+    index = start + row[:, :, :, None, :, None] * width + column[:, :, None, :, None, :]
+    weight = row_weight[:, :, :, None, :, None] * column_weight[:, :, None, :, None, :]
+    bins = _weighted_sums(cells, ops.reshape(index, (-1, 16)), ops.reshape(weight, (-1, 16)))
+    return ops.reshape(bins, (-1, rois.shape[1], size, size, channels))
+
+
+def _weighted_sums(values, index, weight):
+    """Sums of weighted rows of `values` `(N, F)`: those of `index` `(M, K)`, int32; `(M, F)`."""
+    weight = ops.stop_gradient(weight)
+    if keras.backend.backend() == "tensorflow":
+        return _sparse_product(values, index, weight)
+    weight = ops.cast(weight, values.dtype)[..., None]
+    return sum(ops.take(values, index[:, k], axis=0) * weight[:, k] for k in range(index.shape[1]))
+
+
+def _sparse_product(values, index, weight):
+    """The same in a third of the time: the copies of the rows are never written down.
+
+    Unlike that of `tf.image.crop_and_resize`, the gradient is free of races on a CPU.
+    """
+    import tensorflow as tf
+
+    rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
+    places = tf.reshape(tf.stack([rows, index], axis=-1), (-1, 2))
+    shape = tf.stack([tf.shape(index)[0], tf.shape(values)[0]])
+    matrix = tf.SparseTensor(
+        tf.cast(places, tf.int64), tf.reshape(weight, (-1,)), tf.cast(shape, tf.int64)
+    )
+    product = tf.sparse.sparse_dense_matmul(matrix, tf.cast(values, weight.dtype))
+    return tf.cast(tf.ensure_shape(product, (None, values.shape[-1])), values.dtype)
 
 
 def _levels(rois, count, canonical_size, canonical_level):
@@ -88,18 +115,18 @@ def _levels(rois, count, canonical_size, canonical_level):
     return ops.cast(ops.clip(level, 0, count - 1), "int32")
 
 
-def _corners(low, high, cells, pixels, size):
-    """Where bilinear samples along one axis read, and how much of it.
+def _samples(low, high, cells, pixels, size):
+    """Which cells the bins of a box read along one axis, and how much of each.
 
     Args:
         low: `(B, R)`. Lower edge of each box in pixels.
         high: `(B, R)`. Its upper edge.
         cells: `(B, R)`, int32. Cells of its map along this axis.
         pixels: int. The picture's size along this axis.
-        size: int. Bins, with 2 samples each.
+        size: int S. Bins, with 2 samples each, of which each lies between two cells.
 
     Returns:
-        Two pairs of the cell, int32 `(B, R, 2 * size)`, and its weight.
+        `(cell, weight)`, `(B, R, S, 4)` each; the cell is int32, and weights sum up to 1.
     """
     cells = ops.cast(cells, low.dtype)[..., None]
     # The centre of cell 0 is at 0. A sample more than a cell outside reads nothing.
@@ -110,8 +137,8 @@ def _corners(low, high, cells, pixels, size):
     position = ops.clip(position, 0.0, cells - 1)
     before = ops.floor(position)
     after = ops.minimum(before + 1, cells - 1)
-    weight = position - before
-    return [
-        (ops.cast(cell, "int32"), ops.where(inside, share, 0.0))
-        for cell, share in ((before, 1 - weight), (after, weight))
-    ]
+    share = position - before
+    weight = ops.where(inside[..., None], ops.stack([1 - share, share], axis=-1), 0.0) / 2
+    shape = (-1, low.shape[1], size, 4)
+    cell = ops.cast(ops.stack([before, after], axis=-1), "int32")
+    return ops.reshape(cell, shape), ops.reshape(weight, shape)

@@ -56,8 +56,7 @@ def propose(predictions, anchors, level_sizes, image_size, variance, before, aft
     scores = ops.softmax(predictions["rpn_classification"], axis=-1)[..., 0]
     anchors = ops.convert_to_tensor(anchors, "float32")
     decoded = boxes.decode(predictions["rpn_box"], anchors, variance)
-    height, width = image_size
-    decoded = ops.clip(decoded, 0.0, ops.array([width, height, width, height], "float32"))
+    decoded = boxes.clip(decoded, image_size)
     chosen, level_scores = [], []
     starts = np.cumsum([0, *level_sizes[:-1]])
     for level, (start, count) in enumerate(zip(starts, level_sizes, strict=True)):

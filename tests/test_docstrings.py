@@ -12,7 +12,7 @@ import harmonic_tf
 from harmonic_tf import adapters, losses, models
 
 PACKAGES = ["harmonic_tf.losses", "harmonic_tf.ops", "harmonic_tf.models"]
-MODULES = ["harmonic_tf.boxes", "harmonic_tf.adapters", "harmonic_tf.metrics"] + [
+MODULES = [f"harmonic_tf.{name}" for name in ("boxes", "masks", "adapters", "metrics")] + [
     module.name
     for package in PACKAGES
     for module in pkgutil.iter_modules(

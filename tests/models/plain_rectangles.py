@@ -2,17 +2,25 @@
 
 import numpy as np
 
+from harmonic_tf.training.masks import encode, paste
+
+CELLS = 56
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 80, 230]], "float32")
 
 
 def rectangles(count=4, image_size=(160, 208), objects=3, seed=0):
-    """Images `(count, H, W, 3)` and `{"boxes", "classes"}`: filled rectangles, apart, on grey."""
+    """Images `(count, H, W, 3)` and `{"boxes", "classes", "masks"}`.
+
+    Rectangles, apart, on grey; the upper right quarter of each is missing.
+    """
     rng = np.random.default_rng(seed)
     height, width = image_size
     images = np.full((count, height, width, 3), 110, "float32")
     images += rng.normal(0, 6, images.shape).astype("float32")
-    boxes = np.full((count, objects + 1, 4), -1, "float32")
-    classes = np.full((count, objects + 1), -1, "float32")
+    targets = no_objects(count, objects + 1)
+    boxes, classes, masks = (targets[key] for key in ("boxes", "classes", "masks"))
+    masks[:, :objects] = 1.0
+    masks[:, :objects, : CELLS // 2, CELLS // 2 :] = 0.0
     for i in range(count):
         for j in range(objects):
             left = j * width // objects
@@ -20,38 +28,52 @@ def rectangles(count=4, image_size=(160, 208), objects=3, seed=0):
             x = left + rng.integers(0, width // objects - w + 1)
             y = rng.integers(0, height - h)
             kind = rng.integers(0, 3)
-            images[i, y : y + h, x : x + w] = COLOURS[kind]
+            images[i, y + h // 2 : y + h, x : x + w] = COLOURS[kind]
+            images[i, y : y + h // 2, x : x + w // 2] = COLOURS[kind]
             boxes[i, j], classes[i, j] = (x, y, x + w, y + h), kind
-    return images, {"boxes": boxes, "classes": classes}
+    return images, targets
 
 
-def average_precision(found, truth, classes=3):
-    """AP over the ten IoU thresholds, in percent, by faster-coco-eval."""
+def no_objects(count, room):
+    """Ground truth of pictures without objects, with room for some."""
+    return {
+        "boxes": np.full((count, room, 4), -1, "float32"),
+        "classes": np.full((count, room), -1, "float32"),
+        "masks": np.zeros((count, room, CELLS, CELLS), "float32"),
+    }
+
+
+def average_precision(found, truth, classes=3, masks=False):
+    """AP of boxes or masks over the ten IoU thresholds, in percent, by faster-coco-eval."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    def rows(boxes, labels, scores=None):
-        for image, (image_boxes, image_labels) in enumerate(zip(boxes, labels, strict=True)):
-            for k, (box, label) in enumerate(zip(image_boxes, image_labels, strict=True)):
+    def rows(values):
+        for image, labels in enumerate(values["classes"]):
+            for k, label in enumerate(labels):
                 if label < 0:
                     continue
-                x1, y1, x2, y2 = map(float, box)
+                x1, y1, x2, y2 = map(float, values["boxes"][image, k])
                 row = {"image_id": image + 1, "category_id": int(label) + 1}
                 row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
                 row["area"] = (x2 - x1) * (y2 - y1)
-                yield row if scores is None else {**row, "score": float(scores[image, k])}
+                if masks:
+                    pasted = paste(values["masks"][image, k], (x1, y1, x2, y2), (160, 208))
+                    row["segmentation"] = encode(pasted)
+                if "confidence" in values:
+                    row["score"] = float(values["confidence"][image, k])
+                yield row
 
-    ground_truth = [
-        {**row, "id": i + 1, "iscrowd": 0}
-        for i, row in enumerate(rows(truth["boxes"], truth["classes"]))
-    ]
+    ground_truth = [{**row, "id": i + 1, "iscrowd": 0} for i, row in enumerate(rows(truth))]
     coco = COCO(
         {
-            "images": [{"id": i + 1} for i in range(len(truth["boxes"]))],
+            "images": [
+                {"id": i + 1, "height": 160, "width": 208} for i in range(len(truth["boxes"]))
+            ],
             "categories": [{"id": i + 1, "name": str(i)} for i in range(classes)],
             "annotations": ground_truth,
         }
     )
-    detections = list(rows(found["boxes"], found["classes"], found["confidence"]))
-    evaluation = COCOeval_faster(coco, coco.loadRes(detections), "bbox")
+    kind = "segm" if masks else "bbox"
+    evaluation = COCOeval_faster(coco, coco.loadRes(list(rows(found))), kind)
     evaluation.run()
     return 100 * evaluation.stats[0]

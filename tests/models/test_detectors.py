@@ -7,15 +7,14 @@ import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
-from plain_rectangles import average_precision, rectangles
+from plain_rectangles import average_precision, no_objects, rectangles
 
 from harmonic_tf import models
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
-from harmonic_tf.models.single_shot import SingleShot
 
 ONE_STAGE = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny"]
 # Two-stage detectors learn from random samples, so that no two losses are the same.
-TINY = [*ONE_STAGE, "faster_rcnn_tiny"]
+TINY = [*ONE_STAGE, "faster_rcnn_tiny", "mask_rcnn_tiny", "cascade_rcnn_tiny"]
 
 
 def build(preset, **settings):
@@ -51,8 +50,14 @@ def trained(request):
 
 def test_learns_four_pictures(trained):
     model, (images, targets) = trained
+    check_learned(model, images, targets)
+
+
+def check_learned(model, images, targets):
     found = model.predict(images, verbose=0)
     assert average_precision(found, targets) > 90
+    if model.has_masks:
+        assert average_precision(found, targets, masks=True) > 80
 
 
 @pytest.mark.slow
@@ -60,7 +65,7 @@ def test_learns_four_pictures(trained):
 def test_learns_four_pictures_with_the_standard_loss(preset):
     images, targets = rectangles()
     model = learn(preset, (images, targets), DetectionLoss)
-    assert average_precision(model.predict(images, verbose=0), targets) > 90
+    check_learned(model, images, targets)
 
 
 @pytest.mark.slow
@@ -97,12 +102,11 @@ def test_config_holds_every_argument(preset):
     model = build(preset, score_threshold=0.02, nms_threshold=0.6, max_detections=7)
     config = model.get_config()
     parameters = inspect.signature(type(model).__init__).parameters
+    arguments = set(parameters) - {"self", "settings"}
     if "settings" in parameters:
-        base = inspect.signature(SingleShot.__init__).parameters
-        shared = {name for name, x in base.items() if x.kind is x.KEYWORD_ONLY}
-        arguments = set(parameters) - {"self", "settings"} | shared
-    else:
-        arguments = set(parameters) - {"self"}
+        base = inspect.signature(type(model).__base__.__init__).parameters
+        arguments |= {name for name, x in base.items() if x.kind is x.KEYWORD_ONLY}
+    arguments -= {"class_agnostic"} if isinstance(model, models.CascadeRCNN) else set()
     assert arguments - set(config) <= {"anchor_generator"}  # KerasCV keeps it in the encoder
     again = type(model).from_config(config)
     assert again.decoding == model.decoding
@@ -119,7 +123,7 @@ def test_predict_gives_kerascv_dictionary(preset):
     model = build(preset, max_detections=12)
     images, _ = rectangles(count=3)
     found = model.predict(images, verbose=0)
-    shapes = {key: value.shape for key, value in found.items()}
+    shapes = {key: value.shape for key, value in found.items() if key != "masks"}
     assert shapes == {
         "boxes": (3, 12, 4),
         "confidence": (3, 12),
@@ -138,7 +142,8 @@ def test_metrics_of_training(preset):
     model = build(preset)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     history = fit(model, batches(*rectangles()))
-    assert set(history) - {"arm_loss", "rpn_loss"} == {
+    own = {"arm_loss", "rpn_loss", "mask_loss", "first_stage_loss", "second_stage_loss"}
+    assert set(history) - own == {
         "loss",
         "classification_loss",
         "box_loss",
@@ -208,7 +213,7 @@ def test_a_batch_without_objects(preset, room):
     model = build(preset)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     images, _ = rectangles(count=2)
-    targets = {"boxes": np.full((2, room, 4), -1.0), "classes": np.full((2, room), -1.0)}
+    targets = no_objects(2, room)
     history = fit(model, batches(images, targets, repeat=2))
     assert np.isfinite(history["loss"][0])
     assert all(np.isfinite(weight).all() for weight in model.get_weights())

@@ -66,7 +66,9 @@ def test_the_loss_is_that_of_both_stages(pictures, harmonize_rpn):
     images, targets = pictures
     first = model(images, training=True)
     candidates = np.concatenate([model._propose(first), targets["boxes"]], axis=1)
-    second = model._second_stage(first, tf.constant(candidates), training=True)
+    second = model._head_predictions(
+        model.head, first["maps"], tf.constant(candidates), training=True
+    )
     y_true = model.encode_targets(targets, predictions=second)
     assert np.sum(np.array(y_true["classification"]) >= 0) > 0
     head = model.loss(y_true, model.on_contract(second, y_true))
@@ -74,7 +76,7 @@ def test_the_loss_is_that_of_both_stages(pictures, harmonize_rpn):
     one_class = {**targets, "classes": np.minimum(targets["classes"], 0)}
     matching = {"positive_threshold": 0.7, "negative_threshold": 0.3, "force": True}
     anchors = model.anchors(model.image_size)
-    y_true = model._targets(one_class, model.image_size, anchors, matching)
+    y_true = model._targets(one_class, model.image_size, anchors, matching, model.box_variance)
     loss = model.loss if harmonize_rpn else DetectionLoss(**model.loss_settings)
     y_pred = {key: first[f"rpn_{key}"] for key in ("box", "classification")}
     classes = np.array(y_true["classification"])
@@ -95,7 +97,7 @@ def test_no_gradient_flows_through_the_proposals(pictures):
         tape.watch(rpn)
         predictions = {**first, **rpn}
         total = model.compute_loss(images, targets, predictions)
-        own = model.earlier_loss(targets, model.image_size, predictions, None)
+        own = model.further_losses(targets, model.image_size, predictions, None)
     for variable in rpn.values():
         expected = np.array(tf.convert_to_tensor(tape.gradient(own, variable)))
         received = np.array(tf.convert_to_tensor(tape.gradient(total, variable)))
@@ -130,7 +132,7 @@ def test_no_proposals_at_all(pictures):
     assert np.isfinite(float(model.compute_loss(images, targets, predictions)))
     rois = model._propose(predictions)
     assert (np.array(rois) == -1).all()
-    second = model._second_stage(predictions, rois, training=False)
+    second = model._head_predictions(model.head, predictions["maps"], rois, training=False)
     assert np.isfinite(np.array(second["classification"])).all()
     found = model.decode_predictions({**predictions, **second}, images)
     assert not np.any(found["num_detections"])

@@ -127,7 +127,7 @@ def test_the_last_stage_sends_no_gradient_through_the_anchors(pictures):
     def gradient(earlier):
         with tf.GradientTape() as tape:
             both = model.compute_loss(images, targets, predictions)
-            arm = model.earlier_loss(targets, model.image_size, predictions, None)
+            arm = model.further_losses(targets, model.image_size, predictions, None)
         loss = arm if earlier else both
         return tape.gradient(loss, predictions["arm_box"])
 

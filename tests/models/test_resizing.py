@@ -1,0 +1,86 @@
+import keras
+import keras_cv
+import numpy as np
+import pytest
+
+from harmonic_tf import models
+from harmonic_tf.models.resizing import at_size
+
+TINY = sorted(name for name in models.PRESETS if name.endswith("_tiny"))
+
+
+def pictures(size):
+    return np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype("float32")
+
+
+def detect(model, images):
+    found = model.decode_predictions(model(images, training=False), images)
+    return {key: np.asarray(value) for key, value in found.items()}
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_a_detector_is_the_same_at_its_own_size_and_runs_at_another(preset):
+    model = models.from_preset(preset, num_classes=2, score_threshold=0.0)
+    again = at_size(model, model.image_size)
+    assert again is not model and type(again) is type(model)
+    images = pictures(model.image_size)
+    expected, received = detect(model, images), detect(again, images)
+    assert expected["num_detections"][0] > 0
+    for key in expected:
+        np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
+
+    other = at_size(model, (96, 176))
+    assert other.image_size == (96, 176) and model.image_size == (160, 208)
+    assert other.decoding == model.decoding
+    if preset != "retinanet_tiny":  # clips its anchors to the picture
+        largest = [np.ptp(m.anchors(m.image_size)[:, 1::2], axis=1).max() for m in (other, model)]
+        assert largest[0] == pytest.approx(largest[1])
+    found = detect(other, pictures((96, 176)))
+    count = found["num_detections"][0]
+    assert count > 0
+    assert np.all(found["boxes"][0, :count] <= [176, 96, 176, 96])
+
+
+@pytest.mark.parametrize("name", ["kerascv", "kerashub"])
+def test_other_backbones(name):
+    if name == "kerascv":
+        backbone = keras_cv.models.ResNetBackbone(
+            stackwise_filters=[64, 8, 8, 8],
+            stackwise_blocks=[1, 1, 1, 1],
+            stackwise_strides=[1, 2, 2, 2],
+            block_type="basic_block",
+            include_rescaling=True,
+            input_shape=(64, 64, 3),
+        )
+    else:
+        keras_hub = pytest.importorskip("keras_hub")
+        backbone = keras_hub.models.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[7],
+            stackwise_num_filters=[64, 8, 8, 8],
+            stackwise_num_blocks=[1, 1, 1, 1],
+            stackwise_num_strides=[1, 2, 2, 2],
+            block_type="basic_block",
+            image_shape=(64, 64, 3),
+        )
+    model = models.SSD(backbone, num_classes=2, anchor_shapes=[[(16, 16)]] * 4, filters=8)
+    other = at_size(model, (96, 128))
+    assert other.image_size == (96, 128)
+    assert other.output_shape[0] == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
+
+
+def test_too_small_a_size_is_refused():
+    model = models.from_preset("ssd_tiny", num_classes=2, last_padding="valid")
+    with pytest.raises(ValueError, match="This SSD cannot be built for pictures of 32 x 48 pixels"):
+        at_size(model, (32, 48))
+
+
+def test_a_backbone_that_does_not_say_its_size_is_refused():
+    images = keras.Input((64, 64, 3))
+    backbone = keras.Model(images, keras.layers.Conv2D(4, 3, 8, name="conv")(images))
+    backbone.pyramid_level_inputs = {"P3": "conv"}
+    model = models.SSD(
+        backbone, num_classes=2, levels=["P3"], anchor_shapes=[[(16, 16)]], filters=None
+    )
+    with pytest.raises(ValueError, match="'image_size' or 'input_shape'.*Received: Functional"):
+        at_size(model, (96, 128))
