@@ -1,5 +1,6 @@
 """A detector whose answers are known, and pictures for it: rectangles of pure colour on black."""
 
+import dataclasses
 import math
 
 import keras
@@ -24,6 +25,7 @@ class RectangleFinder(keras.Model):
     classification = "softmax"
     box_variance = (0.1, 0.1, 0.2, 0.2)
     bounding_box_format = "xyxy"
+    has_masks = False
 
     def __init__(self, image_size=(32, 48), resize="stretch", **kwargs):
         super().__init__(**kwargs)
@@ -79,6 +81,19 @@ class RectangleFinder(keras.Model):
         }
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class LeftHalfFinder(RectangleFinder):
+    """The mask of everything that it finds is the left half of the box."""
+
+    has_masks = True
+
+    def decode_predictions(self, raw, images):
+        found = super().decode_predictions(raw, images)
+        present = found["confidence"][..., None, None] >= 0
+        left_half = tf.repeat([[1.0, 0.0]], 28, axis=0)
+        return {**found, "masks": tf.where(present, tf.repeat(left_half, 14, axis=1), -1.0)}
+
+
 def _extent(bright):
     """First and one past the last bright place on axis 1, (B, 3) each."""
     bright = tf.cast(bright, tf.int32)
@@ -119,6 +134,24 @@ def rectangle_data(pictures, name="rectangles"):
         )
     return DetectionData(name, "test", CLASS_NAMES, CATEGORY_IDS, tuple(records))
 
+
+def with_left_halves(data, shift=0.0):
+    """The same data with the left half of each box as its mask, moved to the right in pixels."""
+
+    def polygons(x1, y1, x2, y2):
+        x1, x2 = x1 + shift, (x1 + x2) / 2 + shift
+        return [[x1, y1, x2, y1, x2, y2, x1, y2]]
+
+    def masked(record):
+        masks = tuple(polygons(*box) for box in record.objects.boxes.tolist())
+        objects = dataclasses.replace(record.objects, segmentations=masks)
+        return dataclasses.replace(record, objects=objects)
+
+    return dataclasses.replace(data, records=tuple(map(masked, data.records)))
+
+
+# Boxes of even widths, so that their halves are whole pixels.
+EVEN = ((64, 96, {0: (10, 20, 40, 60)}), (32, 48, {1: (4, 4, 20, 30), 2: (22, 5, 46, 31)}))
 
 # Sizes that stretch to 32 x 48 by whole factors, boxes on the network's own grid.
 PICTURES = (

@@ -11,6 +11,7 @@ from harmonic_tf.training.data.checks import (
     read_header,
     unique,
 )
+from harmonic_tf.training.data.masks import check_segmentation
 from harmonic_tf.training.data.samples import (
     Annotation,
     BadDataError,
@@ -33,7 +34,8 @@ def load_coco(
     """Reads one split of a COCO folder.
 
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
-    the records. Pictures lie in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR.
+    the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is bad
+    data. Pictures lie in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR.
 
     Args:
         folder: str.
@@ -150,10 +152,13 @@ def _annotation(entry: dict, header: Header, class_of: dict, findings: Findings)
         x, y, box_width, box_height = (float(value) for value in entry["bbox"])
     except (TypeError, ValueError):
         raise Unusable(f"malformed bbox: expected 4 numbers, received {entry['bbox']!r}") from None
+    segmentation = entry.get("segmentation") or None
+    if segmentation is not None:
+        check_segmentation(segmentation, header)
     return Annotation(
         box=findings.checked_box((x, y, x + box_width, y + box_height), header),
         class_index=class_of[entry["category_id"]],
         crowd=bool(entry.get("iscrowd", 0)),
         area=entry.get("area"),
-        segmentation=entry.get("segmentation"),
+        segmentation=segmentation,
     )

@@ -100,6 +100,11 @@ def move_boxes(boxes, scale, offset):
     return boxes * scale[..., None, :] + offset[..., None, :]
 
 
+def move_back(boxes, scale, offset):
+    """Undoes `move_boxes`: from pixels of the network's input to those of the picture."""
+    return move_boxes(boxes, 1 / scale, -offset / scale)
+
+
 def place_boxes(boxes, classes, placement: Placement):
     """The objects that a placement still shows, in pixels of the network's input.
 
@@ -112,7 +117,8 @@ def place_boxes(boxes, classes, placement: Placement):
         placement: Placement.
 
     Returns:
-        tuple `(boxes, classes)` of the same shapes: those that stay, padded with -1.
+        tuple `(boxes, classes, numbers)`: those that stay, of the same shapes, and int32
+        `(..., M)`, the place that each had before; padded with -1.
     """
     boxes = move_boxes(boxes, placement.scale, placement.offset)
     shown = tf.cast(tf.gather(placement.target, [1, 0, 3, 2], axis=-1), tf.float32)[..., None, :]
@@ -127,28 +133,29 @@ def place_boxes(boxes, classes, placement: Placement):
         & tf.reduce_all((centres >= low) & (centres <= high), axis=-1)
         & tf.reduce_all(corners[1] - corners[0] >= 1.0, axis=-1)
     )
-    return keep_objects(tf.concat(corners, axis=-1), classes, stays)
+    numbers = tf.zeros_like(classes, tf.int32) + tf.range(tf.shape(classes)[-1])
+    return keep_objects(stays, tf.concat(corners, axis=-1), classes, numbers)
 
 
-def keep_objects(boxes, classes, stays):
+def keep_objects(stays, *fields):
     """Moves the objects that stay to the front, in their order, and pads the rest with -1.
 
     Args:
-        boxes: float32 `(..., M, 4)`.
-        classes: float32 `(..., M)`.
         stays: bool `(..., M)`.
+        *fields: what is known of each object, `(..., M)` or `(..., M, K)`.
 
     Returns:
-        tuple `(boxes, classes)` of the same shapes.
+        tuple of the fields, of the same shapes.
     """
     order = tf.argsort(tf.cast(~stays, tf.int32), axis=-1, stable=True)
-    boxes = tf.where(stays[..., None], boxes, -1.0)
-    classes = tf.where(stays, classes, -1.0)
     depth = order.shape.rank - 1
-    return (
-        tf.gather(boxes, order, axis=-2, batch_dims=depth),
-        tf.gather(classes, order, axis=-1, batch_dims=depth),
-    )
+
+    def kept(field):
+        own = stays if field.shape.rank == stays.shape.rank else stays[..., None]
+        padded = tf.where(own, field, tf.cast(-1, field.dtype))
+        return tf.gather(padded, order, axis=depth, batch_dims=depth)
+
+    return tuple(kept(field) for field in fields)
 
 
 def mirror_boxes(boxes, classes, width: int):

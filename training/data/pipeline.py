@@ -14,10 +14,12 @@ from harmonic_tf.training.data.geometry import (
     Placement,
     keep_objects,
     mirror_boxes,
+    move_back,
     move_boxes,
     place,
     place_boxes,
 )
+from harmonic_tf.training.data.masks import MASK_SIZE, frame_mask
 from harmonic_tf.training.data.render import fit_image, render
 from harmonic_tf.training.data.samples import DetectionData
 
@@ -32,6 +34,7 @@ def train_batches(
     augmentation: Augmentation | None = None,
     seed: int = 1,
     max_boxes: int | None = None,
+    masks: bool = False,
 ) -> "TrainBatches":
     """Batches for training, one epoch at a time.
 
@@ -43,16 +46,19 @@ def train_batches(
         augmentation: Augmentation or None for none.
         seed: int. With the epoch, it decides the order and every random draw.
         max_boxes: int or None. M, the room for boxes. Defaults to the fullest picture's number.
+        masks: bool. Whether the objects' masks are among the targets.
 
     Returns:
         A function: `epoch` (int) -> `tf.data.Dataset` of one epoch of `(images, targets)`. Images
         are float32 `(B, H, W, 3)`, 0..255. Targets are {"boxes": float32 `(B, M, 4)` in xyxy pixels
-        of the network's input, "classes": float32 `(B, M)`}, padded with -1. The pictures that
-        do not fill a batch are left out (others in every epoch). Its attribute `steps_per_epoch`
-        is the number of batches.
+        of the network's input, "classes": float32 `(B, M)`}, padded with -1; with `masks` also
+        "masks", float32 `(B, M, S, S)`: the share of each cell of the box that its object covers,
+        padded with 0. The pictures that do not fill a batch are left out (others in every epoch).
+        Its attribute `steps_per_epoch` is the number of batches.
 
     Raises:
-        ValueError: fewer pictures than a batch, more objects than `max_boxes`, an unknown mode.
+        ValueError: fewer pictures than a batch, more objects than `max_boxes`, an unknown mode, an
+            object without a mask where masks are asked for.
 
     Example:
         >>> data = load_data("shapes:train=8")
@@ -61,20 +67,19 @@ def train_batches(
         >>> images.shape, epochs.steps_per_epoch
         (TensorShape([4, 160, 208, 3]), 2)
     """
-    return TrainBatches(
-        data, image_size, batch_size, resize, augmentation or Augmentation(), seed, max_boxes
-    )
+    augmentation = augmentation or Augmentation()
+    return TrainBatches(data, image_size, batch_size, resize, augmentation, seed, max_boxes, masks)
 
 
 class TrainBatches:
     """See `train_batches`.
 
     Two steps: `_plan` draws, for a batch at once, which window of each picture is shown, how it is
-    coloured, and where its boxes go; `_show` makes the pixels of one picture. Both are traced
-    once, for all epochs.
+    coloured, and where its boxes go; `_show` makes the pixels of one picture, and its masks. Both
+    are traced once, for all epochs.
     """
 
-    def __init__(self, data, image_size, batch_size, resize, augmentation, seed, max_boxes):
+    def __init__(self, data, image_size, batch_size, resize, augmentation, seed, max_boxes, masks):
         _check_resize(resize)
         self.steps_per_epoch = len(data) // batch_size
         if not self.steps_per_epoch:
@@ -92,6 +97,7 @@ class TrainBatches:
         sizes = tf.constant([(record.height, record.width) for record in data.records])
         are_jpeg = tf.constant([record.is_jpeg for record in data.records])
         read = _reader(data)
+        draw_masks = _mask_drawer(data, trained) if masks else None
 
         @tf.function
         def plan(number, indices, epoch_seed):
@@ -100,19 +106,22 @@ class TrainBatches:
             size, objects = tf.gather(sizes, indices), (boxes(indices), classes(indices))
             windows = augment.sample_windows(size, *objects, augmentation, window_seed)
             placement = place(windows, size, tf.gather(are_jpeg, indices), image_size, resize)
-            placed, kinds = place_boxes(*objects, placement)
+            placed, kinds, numbers = place_boxes(*objects, placement)
             flips = augment.sample_flips(batch_size, augmentation, flip_seed)
             mirrored = mirror_boxes(placed, kinds, image_size[1])
             targets = {"boxes": tf.where(flips[:, None, None], mirrored, placed), "classes": kinds}
             colours = augment.sample_colour_maps(batch_size, augmentation, colour_seed)
-            return indices, placement, flips, colours, targets
+            framed = (numbers, move_back(placed, placement.scale, placement.offset))
+            return indices, placement, flips, colours, targets, *(framed if masks else ())
 
         @tf.function
-        def show(index, placement, flips, colours, targets):
+        def show(index, placement, flips, colours, targets, *framed):
             image = render(read(index), Placement(*placement), image_size)
             if augmentation.flip:
                 image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)
             image = augment.map_colours(image, augment.ColourMap(*colours), augmentation)
+            if masks:
+                targets = {**targets, "masks": draw_masks(index, flips, *framed)}
             return image, targets
 
         self._plan, self._show = plan, show
@@ -201,7 +210,7 @@ def network_boxes(batch: dict) -> dict:
     """
     boxes = move_boxes(batch["boxes"], batch["scale"], batch["offset"])
     is_object = (batch["classes"] >= 0) & ~batch["crowd"]
-    boxes, classes = keep_objects(boxes, batch["classes"], is_object)
+    boxes, classes = keep_objects(is_object, boxes, batch["classes"])
     return {"boxes": boxes, "classes": classes}
 
 
@@ -234,6 +243,45 @@ def _reader(data: DetectionData) -> Callable:
         return tf.ensure_shape(content, [])
 
     return read
+
+
+def _mask_drawer(data: DetectionData, trained: list) -> Callable:
+    """A function: index, whether flipped, numbers `(M,)`, boxes `(M, 4)` -> masks `(M, S, S)`.
+
+    Numbers count the trained objects of the picture; boxes are in its pixels. Masks are drawn anew
+    each time: to hold all of them would take gigabytes, to draw one takes a tenth of a millisecond.
+    """
+    segmentations = _segmentations(data, trained)
+
+    def draw(index, numbers, boxes):
+        masks = np.zeros((len(numbers), MASK_SIZE, MASK_SIZE), np.uint8)
+        for row in np.flatnonzero(numbers >= 0):
+            masks[row] = frame_mask(segmentations[index][numbers[row]], boxes[row])
+        return masks
+
+    def draw_masks(index, flipped, numbers, boxes):
+        masks = tf.numpy_function(draw, [index, numbers, boxes], tf.uint8)
+        masks = tf.ensure_shape(masks, (numbers.shape[0], MASK_SIZE, MASK_SIZE))
+        masks = tf.where(flipped, tf.reverse(masks, [2]), masks)
+        return tf.cast(masks, tf.float32) / 255.0
+
+    return draw_masks
+
+
+def _segmentations(data: DetectionData, trained: list) -> list[list]:
+    """The annotated masks of the trained objects of each picture."""
+    kept = []
+    for record, keep in zip(data.records, trained, strict=True):
+        own = {n: record.objects.segmentations[n] for n in np.flatnonzero(keep)}
+        for number, segmentation in own.items():
+            if segmentation is None:
+                raise ValueError(
+                    f"{data.name} ({data.split}) has no mask for object {number + 1} of "
+                    f"{record.name}; Mask R-CNN learns from masks: use shapes, coco:DIR, or a "
+                    "detector of boxes."
+                )
+        kept.append(list(own.values()))
+    return kept
 
 
 def _table(data: DetectionData, name: str, room: int, kept: list | None = None) -> Callable:

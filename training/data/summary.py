@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harmonic_tf.training.data.checks import problem_report
+from harmonic_tf.training.data.masks import frame_mask
 from harmonic_tf.training.data.samples import DetectionData, Record
 
 # COCO's limits: objects below 32 x 32 px are small, from 96 x 96 px on large.
@@ -21,10 +22,11 @@ SHEET_COLUMNS = 4
 CELL = (400, 300)
 MARGIN = 12
 CAPTION = 24
+TINT = 0.5
 
 
 def describe(data: DetectionData, output_dir: str | Path, console: Console | None = None) -> Path:
-    """Prints a summary of the data and draws a contact sheet of pictures with their boxes.
+    """Prints a summary of the data and draws a contact sheet of pictures with boxes and masks.
 
     Args:
         data: DetectionData.
@@ -59,6 +61,7 @@ def _quantiles(values) -> str:
 def _overview(data: DetectionData) -> Table:
     objects = [record.objects for record in data.records]
     counts = np.array([len(o) for o in objects])
+    with_mask = sum(mask is not None for o in objects for mask in o.segmentations)
     boxes = np.concatenate([o.boxes for o in objects])
     areas = np.concatenate([o.area for o in objects])
     small, medium = (int((areas < limit).sum()) for limit in SIZE_LIMITS)
@@ -82,6 +85,7 @@ def _overview(data: DetectionData) -> Table:
         "object sizes": ", ".join(
             f"{n} {name} ({100 * n / total:.0f} %)" for name, n in sizes.items()
         ),
+        "masks": f"{with_mask} of {counts.sum()} objects",
         "difficult, crowd": ", ".join(
             str(int(sum(flags.sum() for flags in column)))
             for column in ([o.difficult for o in objects], [o.crowd for o in objects])
@@ -123,7 +127,7 @@ def _problems(data: DetectionData) -> Text | None:
 
 
 def contact_sheet(data: DetectionData) -> Image.Image:
-    """Some pictures, spread over the data, with their boxes and class names."""
+    """Some pictures, spread over the data, with their boxes, masks and class names."""
     chosen = np.linspace(0, len(data) - 1, min(SHEET_PICTURES, len(data))).round().astype(int)
     rows = -(-len(chosen) // SHEET_COLUMNS)
     columns = min(SHEET_COLUMNS, len(chosen))
@@ -147,20 +151,31 @@ def contact_sheet(data: DetectionData) -> Image.Image:
 
 
 def _picture(record: Record, class_names: tuple[str, ...]) -> Image.Image:
-    """One picture, scaled to its cell, with its boxes."""
+    """One picture, scaled to its cell, with its boxes and masks."""
     with Image.open(io.BytesIO(record.read())) as encoded:
         picture = encoded.convert("RGB")
     scale = min(CELL[0] / picture.width, CELL[1] / picture.height)
     size = (round(picture.width * scale), round(picture.height * scale))
     picture = picture.resize(size, Image.Resampling.LANCZOS)
-    pen = ImageDraw.Draw(picture)
     colours = [_colour(int(index), len(class_names)) for index in record.objects.classes]
     boxes = record.objects.boxes * scale
+    for index, segmentation in enumerate(record.objects.segmentations):
+        if segmentation is not None:
+            mask = frame_mask(segmentation, record.objects.boxes[index])
+            _tint(picture, mask, boxes[index], colours[index])
+    pen = ImageDraw.Draw(picture)
     for box, colour in zip(boxes, colours, strict=True):
         pen.rectangle(tuple(box.tolist()), outline=colour, width=2)
     for box, index, colour in zip(boxes, record.objects.classes, colours, strict=True):
         _label(pen, class_names[index], box[:2], colour, size)
     return picture
+
+
+def _tint(picture: Image.Image, mask: np.ndarray, box, colour: tuple[int, int, int]):
+    """Mixes a colour into the pixels of a mask `(S, S)`, 0..255, that fills a box."""
+    left, top, right, bottom = (round(float(edge)) for edge in box)
+    share = Image.fromarray(mask).resize((max(1, right - left), max(1, bottom - top)))
+    picture.paste(colour, (left, top), share.point(lambda value: TINT * value))
 
 
 def _label(pen: ImageDraw.ImageDraw, text: str, corner, colour, size: tuple[int, int]):

@@ -39,6 +39,13 @@ def test_ids_crowd_area_and_masks_are_kept(tmp_path):
     assert data.problems == ()
 
 
+def test_an_empty_segmentation_is_no_mask(tmp_path):
+    annotations = [annotation(1), annotation(2, segmentation=[]), annotation(3, segmentation=None)]
+    data = load_data(f"coco:{write_coco(tmp_path, IMAGES, annotations, CATEGORIES)}")
+    assert data.records[0].objects.segmentations == (None, None, None)
+    assert data.problems == ()
+
+
 def test_given_class_names_set_the_order(tmp_path):
     root = write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)
     data = load_data(f"coco:{root}", class_names=("dog", "cat", "car"))
@@ -70,6 +77,16 @@ def test_pictures_may_lie_in_images(tmp_path):
         (annotation(5, bbox=(90, 1, 4, 5)), "annotation 5 of x.jpg", "box outside the picture"),
         (annotation(5, bbox=(9, 1)), "annotation 5 of x.jpg", "malformed bbox"),
         (annotation(5, category=4), "annotation 5 of x.jpg", "unknown class"),
+        (
+            annotation(5, segmentation=[[1, 2, 3, 4]]),
+            "annotation 5 of x.jpg",
+            "malformed segmentation",
+        ),
+        (
+            annotation(5, segmentation={"size": [80, 60], "counts": [4800]}),
+            "annotation 5 of x.jpg",
+            "malformed segmentation",
+        ),
         (annotation(5, image=4), "annotation 5", "unknown image"),
         (annotation(1), None, "id listed twice"),
     ],

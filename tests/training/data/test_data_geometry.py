@@ -10,6 +10,7 @@ from harmonic_tf.training.data import fit_image
 from harmonic_tf.training.data.geometry import (
     keep_objects,
     mirror_boxes,
+    move_back,
     move_boxes,
     place,
     place_boxes,
@@ -94,6 +95,8 @@ def test_boxes_move_with_scale_then_offset():
         tf.constant([[[1.0, 2, 3, 4]]]), tf.constant([[10.0, 2]]), tf.constant([[5.0, 1]])
     )
     np.testing.assert_array_equal(moved, [[[3, 25, 7, 45]]])
+    back = move_back(moved, tf.constant([[10.0, 2]]), tf.constant([[5.0, 1]]))
+    np.testing.assert_allclose(back, [[[1, 2, 3, 4]]], rtol=1e-6)
 
 
 def test_boxes_in_a_window():
@@ -107,10 +110,11 @@ def test_boxes_in_a_window():
     ]
     classes = [3, 4, 5, 6, 7, -1]
     placement = placed([25, 50, 75, 150], (100, 200), (100, 200))
-    out, kinds = place_boxes(
+    out, kinds, numbers = place_boxes(
         tf.constant(boxes, tf.float32), tf.constant(classes, tf.float32), placement
     )
     np.testing.assert_array_equal(kinds, [3, 4, 7, -1, -1, -1])
+    np.testing.assert_array_equal(numbers, [0, 1, 4, -1, -1, -1])
     np.testing.assert_allclose(
         out[:3], [[20, 10, 60, 50], [0, 10, 40, 50], [0, 0, 200, 100]], atol=1e-5
     )
@@ -119,15 +123,18 @@ def test_boxes_in_a_window():
 
 def test_boxes_are_cut_at_the_picture_not_at_the_grey():
     placement = placed([0, 0, 100, 200], (100, 200), (100, 100), "letterbox")
-    out, _ = place_boxes(tf.constant([[0.0, -20, 200, 130]]), tf.constant([0.0]), placement)
+    out, *_ = place_boxes(tf.constant([[0.0, -20, 200, 130]]), tf.constant([0.0]), placement)
     np.testing.assert_array_equal(out, [[0, 25, 100, 75]])
 
 
 def test_objects_that_stay_move_to_the_front():
     boxes = tf.reshape(tf.range(24.0), (2, 3, 4))
     stays = tf.constant([[False, True, True], [True, False, False]])
-    out, kinds = keep_objects(boxes, tf.constant([[0.0, 1, 2], [3, 4, 5]]), stays)
+    classes = tf.constant([[0.0, 1, 2], [3, 4, 5]])
+    out, kinds, numbers = keep_objects(stays, boxes, classes, tf.constant([[7, 8, 9], [4, 5, 6]]))
     np.testing.assert_array_equal(kinds, [[1, 2, -1], [3, -1, -1]])
+    np.testing.assert_array_equal(numbers, [[8, 9, -1], [4, -1, -1]])
+    assert numbers.dtype == tf.int32
     np.testing.assert_array_equal(out[:, 0], [[4, 5, 6, 7], [12, 13, 14, 15]])
     assert (out.numpy()[0, 2] == -1).all()
 

@@ -15,6 +15,7 @@ from harmonic_tf.training.data import (
     network_boxes,
     train_batches,
 )
+from harmonic_tf.training.data.masks import MASK_SIZE
 from harmonic_tf.training.data.samples import Annotation
 
 SHAPES = "shapes:train=12,val=5"
@@ -48,6 +49,45 @@ def rectangles(count=24) -> DetectionData:
         objects = Objects.of(annotations)
         records.append(Record(f"{index}.png", index, 120, 150, False, lambda e=encoded: e, objects))
     return DetectionData("rectangles", "all", ("r", "g", "b"), (1, 2, 3), tuple(records))
+
+
+def triangles(count=12) -> DetectionData:
+    """Grey pictures with three right-angled triangles, coloured by class, that do not overlap."""
+    rng = np.random.default_rng(0)
+    records = []
+    for index in range(count):
+        picture = np.full((160, 240, 3), 110, np.uint8)
+        annotations = []
+        for kind in rng.permutation(3):
+            x1, y1 = 5 + 80 * kind, int(rng.integers(5, 60))
+            x2, y2 = x1 + int(rng.integers(40, 70)), y1 + int(rng.integers(40, 95))
+            rows, columns = np.indices((160, 240)) + 0.5
+            inside = (columns > x1) & (rows > y1)
+            inside &= (columns - x1) / (x2 - x1) + (rows - y1) / (y2 - y1) < 1
+            picture[inside] = COLOURS[kind]
+            if kind == 0:
+                segmentation = [[x1, y1, x2, y1, x1, y2]]
+            else:
+                flat = inside.ravel(order="F").astype(int)
+                borders = np.flatnonzero(np.diff(flat, prepend=0, append=1))
+                counts = np.diff(borders, prepend=0).tolist()
+                segmentation = {"size": [160, 240], "counts": counts}
+            box = (x1, y1, x2, y2)
+            annotations.append(Annotation(box, int(kind), segmentation=segmentation))
+        encoded = tf.io.encode_png(picture).numpy()
+        objects = Objects.of(annotations)
+        records.append(Record(f"{index}.png", index, 160, 240, False, lambda e=encoded: e, objects))
+    return DetectionData("triangles", "all", ("r", "g", "b"), (1, 2, 3), tuple(records))
+
+
+def pasted(mask, box, shape):
+    """Which pixels of a picture, by their centres, are on a mask; outside of the box none."""
+    size = len(mask)
+    on = []
+    for low, high, length in ((box[1], box[3], shape[0]), (box[0], box[2], shape[1])):
+        cells = np.floor((np.arange(length) + 0.5 - low) / (high - low) * size).astype(int)
+        on.append(np.where((cells >= 0) & (cells < size), cells, size))
+    return np.pad(mask, (0, 1))[np.ix_(*on)] >= 0.5
 
 
 def pictures_of(epoch):
@@ -133,6 +173,87 @@ def test_boxes_bound_the_pixels_after_augmentation(augmentation, resize):
     assert checked >= 20
 
 
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(),
+        Augmentation(flip=1.0),
+        Augmentation(window=(0.6, 0.6)),
+        Augmentation(expand=2.0),
+        Augmentation(flip=0.5, window=(0.7, 1.15), expand=1.5, min_iou_crop=True),
+    ],
+)
+def test_masks_cover_the_pixels_after_augmentation(augmentation, resize):
+    """Every coloured triangle is looked for in the batch, and met where its mask says."""
+    epochs = train_batches(
+        triangles(), (160, 200), 12, resize=resize, augmentation=augmentation, seed=5, masks=True
+    )
+    images, targets = next(iter(epochs(0)))
+    assert targets["masks"].shape == (12, 3, MASK_SIZE, MASK_SIZE)
+    assert targets["masks"].dtype == tf.float32
+    checked = 0
+    for image, boxes, classes, masks in zip(
+        images.numpy(), *(targets[k].numpy() for k in ("boxes", "classes", "masks")), strict=True
+    ):
+        for box, kind, mask in zip(boxes, classes.astype(int), masks, strict=True):
+            if kind < 0:
+                assert not mask.any()
+                continue
+            if min(box[2:] - box[:2]) < 20:
+                continue
+            rest = [c for c in range(3) if c != kind]
+            colour = (image[..., kind] > 182) & (image[..., rest].max(-1) < 56)
+            found = pasted(mask, box, image.shape)
+            assert (found & colour).sum() / (found | colour).sum() > 0.9
+            checked += 1
+    assert checked >= 10
+
+
+def test_masks_change_nothing_else_and_depend_on_the_seed_alone():
+    augmentation = Augmentation.light()
+    data = load_data(SHAPES)
+
+    def epoch(**settings):
+        return list(train_batches(data, (40, 52), 4, augmentation=augmentation, **settings)(1))
+
+    with_masks, again, without = epoch(masks=True), epoch(masks=True), epoch()
+    assert "masks" not in without[0][1]
+    for (images, targets), (_, same), (plain, boxes) in zip(
+        with_masks, again, without, strict=True
+    ):
+        np.testing.assert_array_equal(images, plain)
+        np.testing.assert_array_equal(targets["boxes"], boxes["boxes"])
+        np.testing.assert_array_equal(targets["masks"], same["masks"])
+        masks = targets["masks"].numpy()
+        assert masks.min() == 0 and masks.max() == 1
+        np.testing.assert_array_equal(masks.any((2, 3)), targets["classes"] >= 0)
+
+
+def test_masks_go_with_their_objects_past_crowds(tmp_path):
+    box, half = [10, 10, 20, 20], [10, 10, 30, 10, 30, 20, 10, 20]
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 1},
+        {"id": 2, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": [half]},
+    ]
+    images = [{"id": 1, "file_name": "x.jpg"}]
+    root = write_coco(tmp_path, images, annotations, [{"id": 1, "name": "dog"}])
+    data = load_data(f"coco:{root}")
+    _, targets = next(iter(train_batches(data, (60, 80), 1, max_boxes=3, masks=True)(0)))
+    masks = targets["masks"].numpy()[0]
+    # The upper half; a polygon's edge may count as inside, by a quarter of a cell.
+    np.testing.assert_array_equal(masks[0, :28], 1)
+    np.testing.assert_array_equal(masks[0, 29:], 0)
+    assert not masks[1:].any()
+
+
+def test_data_without_masks_is_named(voc):
+    with pytest.raises(
+        ValueError, match=r"\(train\) has no mask for object 1 of a.jpg; Mask R-CNN"
+    ):
+        train_batches(voc, (60, 80), 3, masks=True)
+
+
 def test_colours_change_but_not_boxes():
     data = load_data(SHAPES)
     augmentation = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, hue=90.0)
@@ -173,10 +294,11 @@ def test_data_without_any_object():
         dataclasses.replace(r, objects=Objects.of([])) for r in load_data(SHAPES).records
     )
     data = DetectionData("empty", "all", ("a",), (1,), records)
-    epoch = train_batches(data, (40, 52), 4, augmentation=Augmentation.ssd())(0)
+    epoch = train_batches(data, (40, 52), 4, augmentation=Augmentation.ssd(), masks=True)(0)
     for images, targets in epoch:
         assert np.isfinite(images).all()
         np.testing.assert_array_equal(targets["classes"], -np.ones((4, 1)))
+        np.testing.assert_array_equal(targets["masks"], np.zeros((4, 1, MASK_SIZE, MASK_SIZE)))
     batch = next(iter(eval_batches(data, (40, 52))))
     assert (network_boxes(batch)["classes"].numpy() == -1).all()
 
