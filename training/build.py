@@ -43,6 +43,7 @@ def build_batches(recipe, data, model):
         resize=model.resize,
         augmentation=getattr(Augmentation, recipe.augmentation)(),
         seed=recipe.seed,
+        masks=model.has_masks,
     )
 
 

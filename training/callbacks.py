@@ -129,7 +129,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         with self._writer.as_default(step=epoch + 1):
             for name, value in logs.items():
-                tf.summary.scalar(f"{'eval' if name.startswith('A') else 'train'}/{name}", value)
+                kind = "eval" if name.startswith(("A", "segm_")) else "train"
+                tf.summary.scalar(f"{kind}/{name}", value)
         self._writer.flush()
 
     def on_train_end(self, logs=None):
@@ -181,7 +182,8 @@ class ProgressReport(keras.callbacks.Callback):
             for name, value in logs.items()
             if name.endswith("_loss")
         ]
-        parts += [f"[bold]{k} {logs[k]:.1f}[/bold]" for k in ("AP", "AP50", "AP75") if k in logs]
+        shown = [name for name in ("AP", "AP50", "AP75", "segm_AP") if name in logs]
+        parts += [f"[bold]{name} {logs[name]:.1f}[/bold]" for name in shown]
         pace = (time.monotonic() - self._begun) / (done - self._first)
         if done < epochs:
             parts.append(f"{duration(pace * (epochs - done))} left")

@@ -10,9 +10,10 @@ METRICS = ("AP", *(f"AP{t}" for t in IOU_THRESHOLDS), *(f"AP_{area}" for area in
 MAX_DETECTIONS = 100
 
 _OUTSIDE_EVERY_AREA = 1e11
+_SHAPES = {"bbox": "bbox", "segm": "segmentation"}
 
 
-def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids):
+def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids, iou_type="bbox"):
     """Average precision by the COCO protocol, in percent.
 
     AP is the mean over the IoU thresholds 0.50:0.05:0.95 and over the classes that have ground
@@ -25,10 +26,14 @@ def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids)
     Args:
         image_ids: iterable of int. All images, those without objects too.
         ground_truth: list of dict. `image_id`, `category_id`, `bbox` (x, y, width, height; pixels),
-            `area` (square pixels), and optionally `iscrowd` and `difficult`.
-        detections: list of dict. COCO results: `image_id`, `category_id`, `bbox`, `score`.
+            `area` (square pixels), and optionally `iscrowd` and `difficult`; for masks
+            `segmentation`, compressed RLE, too.
+        detections: list of dict. COCO results: `image_id`, `category_id`, `bbox`, `score`; for
+            masks `segmentation`, too.
         class_names: sequence of str. Class index -> name.
         category_ids: sequence of int. Class index -> id.
+        iou_type: `"bbox"` or `"segm"`. Whether boxes are compared, or masks: then a false alarm is
+            small, medium or large by its mask, too. Defaults to `"bbox"`.
 
     Returns:
         Tuple `(metrics, per_class)`: name of metric -> percent, and name of class -> AP in
@@ -42,7 +47,7 @@ def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids)
     >>> metrics["AP"], metrics["AP_small"], per_class
     (100.0, None, {'cat': 100.0})
     """
-    precision, thresholds = _precision(image_ids, ground_truth, detections, category_ids)
+    precision, thresholds = _precision(image_ids, ground_truth, detections, category_ids, iou_type)
     everything = precision[..., 0]
     metrics = {"AP": _percent(everything)}
     for percent in IOU_THRESHOLDS:
@@ -58,22 +63,25 @@ def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids)
     return metrics, per_class
 
 
-def _precision(image_ids, ground_truth, detections, category_ids):
+def _precision(image_ids, ground_truth, detections, category_ids, iou_type):
     """Precision by IoU threshold, recall, category in rising id, area (all, small, ...)."""
     from faster_coco_eval import COCO, COCOeval_faster
 
+    shape = _SHAPES[iou_type]
     log = logging.getLogger(__name__).debug
     truth = COCO(
         {
-            "images": [{"id": int(image_id)} for image_id in image_ids],
+            # Sizes are asked for with masks, and used for polygons alone.
+            "images": [{"id": int(i), "height": 0, "width": 0} for i in image_ids],
             "categories": [{"id": int(i), "name": str(i)} for i in category_ids],
-            "annotations": [_annotation(i, item) for i, item in enumerate(ground_truth, start=1)],
+            "annotations": [
+                _annotation(i, item, shape) for i, item in enumerate(ground_truth, start=1)
+            ],
         },
         print_function=log,
     )
-    # loadRes writes into what it is given.
-    found = truth.loadRes([{**item, "segmentation": []} for item in detections])
-    evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=log)
+    found = truth.loadRes([_result(item, shape) for item in detections])
+    evaluation = COCOeval_faster(truth, found, iouType=iou_type, print_function=log)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
@@ -81,17 +89,24 @@ def _precision(image_ids, ground_truth, detections, category_ids):
     return precision, evaluation.params.iouThrs
 
 
-def _annotation(annotation_id, item):
+def _annotation(annotation_id, item, shape):
     # Zero is no annotation id: COCO's matcher reads it as "unmatched". An area beyond every range
     # makes an object ignored as COCO ignores, without the crowd's way of measuring IoU.
     return {
         "id": annotation_id,
         "image_id": item["image_id"],
         "category_id": item["category_id"],
-        "bbox": item["bbox"],
+        shape: item[shape],
         "area": _OUTSIDE_EVERY_AREA if item.get("difficult") else item["area"],
         "iscrowd": int(item.get("iscrowd", 0)),
     }
+
+
+def _result(item, shape):
+    # loadRes writes into what it is given. It takes the area of a mask only where there is no box,
+    # and makes a mask of a box only where there is none.
+    keys = ("image_id", "category_id", "score", shape)
+    return {"segmentation": [], **{key: item[key] for key in keys}}
 
 
 def _percent(precision):

@@ -57,6 +57,11 @@ class Evaluate:
     """Measure a trained model by the COCO protocol, in original pixels.
 
     harmonic-tf evaluate runs/cells --data voc:DIR --split test
+
+    Testing at several scales: with --scales or --flip the model looks at every picture in several
+    ways, and what it finds is merged.
+
+    harmonic-tf evaluate runs/cells --scales 160,192,224 --flip
     """
 
     model: Positional[Path]
@@ -67,18 +72,29 @@ class Evaluate:
     """Split to evaluate on. None: the source's own, such as test."""
     output: Path | None = None
     """Folder to write metrics.json to."""
+    scales: str | None = None
+    """Shorter sides of the input in pixels, separated by commas. None: the model's own."""
+    flip: bool = False
+    """Look at every picture mirrored, too."""
+    merge: Literal["nms", "soft-nms"] = "nms"
+    """Of boxes found several times: keep the best, or lower the scores of the others."""
     batch_size: int = 8
     """Pictures a step."""
     on_bad_data: Literal["skip", "error"] = "skip"
     """Bad ground truth: leave it out and count it, or stop at once with the whole list."""
 
     def __call__(self):
+        scales = _list(self.scales, "scales", int) if self.scales is not None else None
+        several = scales is not None or self.flip
+        if self.merge != "nms" and not several:
+            raise UserError(f"--merge {self.merge}: nothing to merge without --scales or --flip")
         import_tensorflow()
         import rich
 
         from harmonic_tf.training.data import load_data
         from harmonic_tf.training.evaluate import Evaluator, metrics_table, write_metrics
         from harmonic_tf.training.labels import load_model_and_labels
+        from harmonic_tf.training.multi_scale import MultiScaleEvaluator, merged_table, views_of
         from harmonic_tf.training.train import data_summary
 
         with as_user_error():
@@ -86,12 +102,22 @@ class Evaluate:
             names = labels.class_names if labels else None
             spec, split = self._source()
             data = load_data(spec, "eval", split, names, self.on_bad_data)
-            evaluate = Evaluator(model, data, self.batch_size)
+            if several:
+                views = views_of(model, scales, self.flip)
+                evaluate = MultiScaleEvaluator(model, views, data, self.merge, self.batch_size)
+            else:
+                evaluate = Evaluator(model, data, self.batch_size)
         if names and not any(len(record.objects) for record in data.records):
             raise UserError(f"{data.name} {data.split} has no objects of the classes {list(names)}")
         print(data_summary(data))
-        evaluation = evaluate()
-        rich.print(metrics_table(evaluation))
+        if several:
+            print(f"merging what is found at {'; '.join(views)}")
+            result = evaluate()
+            evaluation = result.merged
+            rich.print(merged_table(result))
+        else:
+            evaluation = evaluate()
+            rich.print(metrics_table(evaluation))
         if self.output:
             print(write_metrics(evaluation, self.output / "metrics.json"))
 

@@ -11,8 +11,10 @@ from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.statistics import paired_difference, summarize
 
 #: Name of a number -> how it is written. AIC falls when all scores rise: read it beside mean p.
+#: The AP of masks is there where all runs have it.
 NUMBERS = {
     **dict.fromkeys(("AP", "AP50", "AP60", "AP70", "AP75", "AP80", "AP90"), "{:.1f}"),
+    **dict.fromkeys(("segm_AP", "segm_AP50", "segm_AP75"), "{:.1f}"),
     "AIC": "{:.3f}",
     "mean p": "{:.3f}",
 }
@@ -31,6 +33,11 @@ class Comparison:
     losses: tuple[str, ...]
     seeds: tuple[int, ...]
     values: dict
+
+    @property
+    def numbers(self):
+        """The names of the numbers that all runs have, in the order of `NUMBERS`."""
+        return tuple(self.values[self.losses[0]])
 
     def summary(self, loss, number):
         """Mean and spread over the seeds."""
@@ -58,17 +65,23 @@ def collect(runs) -> Comparison:
     losses = tuple(dict.fromkeys(recipe.loss for recipe in runs.values()))
     seeds = tuple(dict.fromkeys(recipe.seed for recipe in runs.values()))
     folders = {(recipe.loss, recipe.seed): folder for folder, recipe in runs.items()}
-    values = {loss: {number: [] for number in NUMBERS} for loss in losses}
-    for loss in losses:
-        for seed in seeds:
-            folder = folders[loss, seed]
-            found = json.loads((folder / "metrics.json").read_text())
-            found["mean p"] = json.loads((folder / "details.json").read_text())["mean_p"]
-            for number, column in values[loss].items():
-                if found[number] is None:
-                    raise UserError(f"{folder}: no {number}; its evaluation data has no objects")
-                column.append(found[number])
+    measured = {place: _measured(folder) for place, folder in folders.items()}
+    numbers = [name for name in NUMBERS if all(name in found for found in measured.values())]
+    values = {
+        loss: {number: [measured[loss, seed][number] for seed in seeds] for number in numbers}
+        for loss in losses
+    }
     return Comparison(losses, seeds, values)
+
+
+def _measured(folder):
+    """The numbers of one run, by their names."""
+    found = json.loads((folder / "metrics.json").read_text())
+    found["mean p"] = json.loads((folder / "details.json").read_text())["mean_p"]
+    for number in NUMBERS:
+        if number in found and found[number] is None:
+            raise UserError(f"{folder}: no {number}; its evaluation data has no objects")
+    return found
 
 
 def as_json(comparison: Comparison) -> dict:
@@ -79,12 +92,15 @@ def as_json(comparison: Comparison) -> dict:
         "seeds": comparison.seeds,
         "values": comparison.values,
         "summaries": {
-            loss: {number: asdict(comparison.summary(loss, number)) for number in NUMBERS}
+            loss: {
+                number: asdict(comparison.summary(loss, number)) for number in comparison.numbers
+            }
             for loss in comparison.losses
         },
         "differences": {
             f"{last} - {other}": {
-                number: asdict(comparison.difference(other, number)) for number in NUMBERS
+                number: asdict(comparison.difference(other, number))
+                for number in comparison.numbers
             }
             for other in others
         },
@@ -94,7 +110,7 @@ def as_json(comparison: Comparison) -> dict:
 def summary_rows(comparison: Comparison):
     """Rows of the first table: a loss, then mean and spread of each number, as text."""
     for loss in comparison.losses:
-        summaries = {number: comparison.summary(loss, number) for number in NUMBERS}
+        summaries = {number: comparison.summary(loss, number) for number in comparison.numbers}
         yield [loss, *(_plus_minus(n, s.mean, s.sd) for n, s in summaries.items())]
 
 
@@ -102,7 +118,7 @@ def difference_rows(comparison: Comparison):
     """Rows of the second table: another loss, then the last loss minus it, as text."""
     for other in comparison.losses[:-1]:
         row = [f"− {other}"]
-        for number in NUMBERS:
+        for number in comparison.numbers:
             found = comparison.difference(other, number)
             text = _plus_minus(number, found.mean, found.standard_error, sign="+")
             row.append(f"{text} (noise)" if found.within_noise else text)
@@ -126,7 +142,7 @@ def tables(comparison: Comparison):
     for title, corner, rows in sections(comparison):
         table = Table(title=title, title_justify="left", header_style="bold")
         table.add_column(corner)
-        for number in NUMBERS:
+        for number in comparison.numbers:
             table.add_column(number, justify="right")
         for row in rows:
             table.add_row(*row)
@@ -137,8 +153,8 @@ def markdown(comparison: Comparison) -> str:
     """The tables of a comparison in Markdown."""
     parts = []
     for title, corner, rows in sections(comparison):
-        head = [corner, *NUMBERS]
-        lines = [title + ":", "", _line(head), _line(["---", *["---:"] * len(NUMBERS)])]
+        head, numeric = [corner, *comparison.numbers], ["---:"] * len(comparison.numbers)
+        lines = [title + ":", "", _line(head), _line(["---", *numeric])]
         parts.append("\n".join([*lines, *map(_line, rows)]))
     return "\n\n".join(parts) + "\n"
 

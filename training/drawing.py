@@ -1,9 +1,9 @@
-"""Pictures with boxes, class names and scores on them."""
+"""Pictures with boxes, masks, class names and scores on them."""
 
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 # Okabe and Ito's colours, which colour-blind people tell apart, and three more for many classes.
 PALETTE = (
@@ -19,6 +19,7 @@ PALETTE = (
     (51, 34, 136),
 )
 READABLE_SIDE = 480
+MASK_OPACITY = 0.45
 
 
 def class_color(index):
@@ -26,8 +27,8 @@ def class_color(index):
     return PALETTE[int(index) % len(PALETTE)]
 
 
-def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=None):
-    """Draws boxes with their names and scores; the best-scored lie on top.
+def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=None, masks=None):
+    """Draws boxes with their names, scores and masks; the best-scored lie on top.
 
     A small picture is enlarged by a whole factor first, so that names stay readable.
 
@@ -38,6 +39,7 @@ def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=Non
         class_names: sequence of str. Class index -> name.
         scores: array (N,) or None. From 0 to 1. Defaults to `None`: names only.
         ground_truth: array (M, 4) or None. True boxes, drawn as thin dashed outlines.
+        masks: sequence of N bool arrays (H, W), or None. The objects' pixels. Defaults to `None`.
 
     Returns:
         PIL.Image.Image, RGB.
@@ -61,10 +63,13 @@ def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=Non
     font = ImageFont.load_default(max(11, round(min(picture.size) / 36)))
     draw = ImageDraw.Draw(picture)
 
+    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable").tolist()
+    if masks is not None:
+        for index in order:
+            _fill(picture, masks[index], class_color(classes[index]))
     for box in factor * np.reshape(ground_truth if ground_truth is not None else [], (-1, 4)):
         _dashed(draw, box.tolist(), width)
     boxes = (factor * np.reshape(boxes, (-1, 4))).tolist()
-    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable").tolist()
     for index in order:
         draw.rectangle(_ordered(boxes[index]), outline=class_color(classes[index]), width=width)
     for index in order:
@@ -113,6 +118,20 @@ def grid(pictures, columns=4, width=320, gap=8, captions=None):
 def _ordered(box):
     x1, y1, x2, y2 = box
     return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+
+
+def _fill(picture, mask, color):
+    """The object's pixels in a colour that they are seen through, with an outline."""
+    mask = Image.fromarray(np.asarray(mask, bool)).convert("L").resize(picture.size, Image.BILINEAR)
+    extent = mask.getbbox()
+    if extent is None:
+        return
+    # With room around, so that the outline is closed.
+    x1, y1, x2, y2 = extent
+    mask = mask.crop((x1 - 1, y1 - 1, x2 + 1, y2 + 1)).point(lambda value: 255 * (value >= 128))
+    inside = mask.filter(ImageFilter.MinFilter(3))
+    picture.paste(color, (x1 - 1, y1 - 1), mask.point(lambda value: MASK_OPACITY * value))
+    picture.paste(color, (x1 - 1, y1 - 1), ImageChops.subtract(mask, inside))
 
 
 def _label(draw, size, box, text, color, font, width):

@@ -1,7 +1,7 @@
 """Evaluation of a detector in original pixels: COCO's AP, and how well score and box agree."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 from rich import box
@@ -14,6 +14,7 @@ from harmonic_tf.training.data import eval_batches, network_boxes
 from harmonic_tf.training.detections import check_detector, coco_results, restore
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.masks import rle
 from harmonic_tf.training.progress import progress_bar
 
 
@@ -23,16 +24,18 @@ class Evaluation:
 
     Attributes:
         metrics: dict. AP, AP50, AP60, AP70, AP75, AP80, AP90, AP_small, AP_medium, AP_large in
-            percent and AIC, equation (14), as a fraction; None where there is nothing to find.
+            percent and AIC, equation (14), as a fraction; None where there is nothing to find. If
+            the detector finds masks and every object has one, also segm_AP, segm_AP50, ...: the
+            same for masks instead of boxes.
         per_class: dict. Name of class -> AP in percent, or None.
         mean_p: float or None. Mean score that positives give to their own class: AIC falls with
             it alone, so the two are read together.
         detections: list of dict. COCO results in original pixels.
-        ground_truth: list of dict. `image_id`, `category_id`, `bbox`, `area`, `iscrowd`,
-            `difficult`, in original pixels.
-        counts: dict. Number of `images`, `objects` (those that count), `crowd`, `difficult` and
-            `detections`.
+        ground_truth: list of dict, as `ground_truth_of` gives them.
+        counts: dict. Number of `images`, `objects` (those that count), `crowd`, `difficult`,
+            `detections`, and objects of any kind `without_mask`, if the detector finds masks.
         labels: Labels. The names and ids of the classes.
+        segm_per_class: dict. As `per_class`, for masks; empty if they were not compared.
     """
 
     metrics: dict
@@ -42,6 +45,7 @@ class Evaluation:
     ground_truth: list
     counts: dict
     labels: Labels
+    segm_per_class: dict = field(default_factory=dict)
 
 
 class Evaluator:
@@ -66,6 +70,7 @@ class Evaluator:
             )
         self.labels = Labels.of(data)
         self.num_images = len(data)
+        self.ground_truth = ground_truth_of(data, masks=model.has_masks)
         self.batch_size = batch_size
         self.batches = eval_batches(
             data, image_size=model.image_size, batch_size=batch_size, resize=model.resize
@@ -96,44 +101,36 @@ class Evaluator:
 
         return step
 
-    def __call__(self, progress=True) -> Evaluation:
+    def __call__(self, progress=True, title="evaluate") -> Evaluation:
         """Runs over all of the data.
 
         Args:
             progress: bool. Show a progress bar when the output is a terminal. Defaults to `True`.
+            title: str. What stands before the bar. Defaults to `"evaluate"`.
 
         Returns:
             Evaluation.
         """
         self.inconsistency.reset_state()
         self.mean_score.reset_state()
-        image_ids, ground_truth, detections = [], [], []
+        image_ids, detections = [], []
         with progress_bar(progress) as bar:
-            task = bar.add_task("evaluate", total=self.num_images)
+            task = bar.add_task(title, total=self.num_images)
             for batch in self.batches:
                 ids = batch["image_id"].numpy().tolist()
                 found = self._detect(pad_batch(batch, self.batch_size))
-                detections += coco_results(found, ids, self.labels.category_ids)
-                ground_truth += ground_truth_of(batch, self.labels.category_ids)
+                sizes = batch["original_size"].numpy()
+                detections += coco_results(found, ids, self.labels.category_ids, sizes)
                 image_ids += ids
                 bar.advance(task, len(ids))
-        metrics, per_class = coco_metrics(
+        has_objects = any(not item["iscrowd"] for item in self.ground_truth)
+        return evaluation_of(
             image_ids,
-            ground_truth,
+            self.ground_truth,
             detections,
-            self.labels.class_names,
-            self.labels.category_ids,
-        )
-        has_objects = any(not item["iscrowd"] for item in ground_truth)
-        aic = _finite(self.inconsistency.result()) if has_objects else None
-        return Evaluation(
-            metrics={**metrics, "AIC": aic},
-            per_class=per_class,
+            self.labels,
+            aic=_finite(self.inconsistency.result()) if has_objects else None,
             mean_p=_finite(self.mean_score.result()) if has_objects else None,
-            detections=detections,
-            ground_truth=ground_truth,
-            counts=_counts(image_ids, ground_truth, detections),
-            labels=self.labels,
         )
 
     def _detect(self, batch):
@@ -144,6 +141,36 @@ class Evaluator:
             "size": batch["original_size"],
         }
         return self._step(batch["images"], objects, geometry)
+
+
+def evaluation_of(image_ids, ground_truth, detections, labels, aic, mean_p) -> Evaluation:
+    """The evaluation of detections, wherever they come from.
+
+    Args:
+        image_ids: sequence of int. All images, those without objects too.
+        ground_truth: list of dict, as `Evaluation.ground_truth`.
+        detections: list of dict. COCO results in original pixels.
+        labels: Labels. The names and ids of the classes.
+        aic: float or None. Equation (14), which detections alone do not tell.
+        mean_p: float or None. See `Evaluation`.
+    """
+    everything = (image_ids, ground_truth, detections, labels.class_names, labels.category_ids)
+    counts = _counts(image_ids, ground_truth, detections)
+    metrics, per_class = coco_metrics(*everything)
+    segm_per_class = {}
+    if any("segmentation" in item for item in ground_truth) and not counts["without_mask"]:
+        segm, segm_per_class = coco_metrics(*everything, iou_type="segm")
+        metrics |= {f"segm_{name}": value for name, value in segm.items()}
+    return Evaluation(
+        metrics={**metrics, "AIC": aic},
+        per_class=per_class,
+        mean_p=mean_p,
+        detections=detections,
+        ground_truth=ground_truth,
+        counts=counts,
+        labels=labels,
+        segm_per_class=segm_per_class,
+    )
 
 
 def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
@@ -197,31 +224,35 @@ def pad_batch(batch, batch_size):
     return {key: fill(key, value) for key, value in batch.items()}
 
 
-def ground_truth_of(batch, category_ids):
-    """The objects of a batch as COCO annotations.
+def ground_truth_of(data, masks=False) -> list:
+    """The objects of a data set as COCO annotations, in original pixels.
 
     Args:
-        batch: dict of tensors. As `eval_batches` gives them.
-        category_ids: sequence of int. Class index -> id.
+        data: data set of `load_data`.
+        masks: bool. With their masks. Defaults to `False`.
 
     Returns:
-        List of dict, as `Evaluation.ground_truth`.
+        List of dict: `image_id`, `category_id`, `bbox` (x, y, width, height), `area`, `iscrowd`,
+        `difficult`, and with `masks` also `segmentation`: compressed RLE, or None.
     """
-    keys = ("image_id", "boxes", "classes", "area", "crowd", "difficult")
-    images = zip(*(batch[key].numpy().tolist() for key in keys), strict=True)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[int(index)],
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": area,
-            "iscrowd": int(crowd),
-            "difficult": difficult,
-        }
-        for image_id, *objects in images
-        for (x1, y1, x2, y2), index, area, crowd, difficult in zip(*objects, strict=True)
-        if index >= 0
-    ]
+    ground_truth = []
+    for record in data.records:
+        objects, size = record.objects, (record.height, record.width)
+        arrays = (objects.boxes, objects.classes, objects.area, objects.crowd, objects.difficult)
+        columns = (*(array.tolist() for array in arrays), objects.segmentations)
+        for (x1, y1, x2, y2), index, area, crowd, difficult, mask in zip(*columns, strict=True):
+            item = {
+                "image_id": record.image_id,
+                "category_id": data.category_ids[index],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": area,
+                "iscrowd": int(crowd),
+                "difficult": difficult,
+            }
+            if masks:
+                item["segmentation"] = rle(mask, size) if mask else None
+            ground_truth.append(item)
+    return ground_truth
 
 
 def metrics_table(evaluation: Evaluation) -> Group:
@@ -231,25 +262,35 @@ def metrics_table(evaluation: Evaluation) -> Group:
         evaluation: Evaluation.
 
     Returns:
-        A renderable: the metrics, then AP of each class.
+        A renderable: the metrics, then AP of each class; of boxes, and of masks if they were
+        compared.
     """
     counts = evaluation.counts
     title = f"{counts['images']} images, {counts['objects']} objects"
     ignored = [f"{counts[kind]} {kind}" for kind in ("crowd", "difficult") if counts[kind]]
     if ignored:
         title += f"; ignored: {', '.join(ignored)}"
+    if counts["without_mask"]:
+        title += f"\nno segm AP: {counts['without_mask']} objects have no mask"
     style = {"box": box.SIMPLE_HEAD, "header_style": "bold", "padding": 0, "collapse_padding": True}
-    summary = Table(title=title, title_justify="left", **style)
     row = [*(_percent(evaluation.metrics[name]) for name in METRICS)]
     row += [_fraction(evaluation.metrics["AIC"]), _fraction(evaluation.mean_p)]
+    rows, columns = {"": row}, {"AP": evaluation.per_class}
+    if evaluation.segm_per_class:
+        of_masks = [_percent(evaluation.metrics[f"segm_{name}"]) for name in METRICS]
+        rows, columns["segm AP"] = {"box": row, "segm": of_masks}, evaluation.segm_per_class
+    summary = Table(title=title, title_justify="left", **style)
+    summary.add_column("")
     for name in (*METRICS, "AIC", "mean p"):
         summary.add_column(name.replace("AP_", ""), justify="right")
-    summary.add_row(*row)
+    for name, row in rows.items():
+        summary.add_row(name, *row)
     classes = Table(**style)
     classes.add_column("class")
-    classes.add_column("AP", justify="right")
-    for name, value in evaluation.per_class.items():
-        classes.add_row(name, _percent(value))
+    for name in columns:
+        classes.add_column(name, justify="right")
+    for name in evaluation.per_class:
+        classes.add_row(name, *(_percent(values[name]) for values in columns.values()))
     return Group(summary, classes)
 
 
@@ -275,6 +316,7 @@ def _counts(image_ids, ground_truth, detections):
         "crowd": crowd,
         "difficult": difficult,
         "detections": len(detections),
+        "without_mask": sum(not item.get("segmentation", True) for item in ground_truth),
     }
 
 

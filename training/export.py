@@ -22,7 +22,18 @@ def serving_function(model):
         tf.function. From `images`, a string tensor (B,) of JPEG, PNG, BMP or GIF files of any
         sizes, to a dict of `boxes` (B, D, 4) float32 xyxy in pixels of each picture, `scores`
         (B, D) float32, `classes` (B, D) int32 class index and `num_detections` (B,) int32. Rows
-        from `num_detections` on hold -1.
+        from `num_detections` on hold -1. A model that finds masks adds `masks` (B, D, S, S)
+        float32: probabilities, each in the frame of its box. `pixels`, a bool array, is one in a
+        picture of `width` x `height`:
+
+        ```python
+        x1, y1, x2, y2 = box
+        across, down = mask.shape[1] / (x2 - x1), mask.shape[0] / (y2 - y1)
+        to_mask = (across, 0, 1 - across * x1, 0, down, 1 - down * y1)
+        padded = PIL.Image.fromarray(np.pad(mask, 1))
+        shown = padded.transform((width, height), PIL.Image.AFFINE, to_mask, PIL.Image.BILINEAR)
+        pixels = np.asarray(shown) >= 0.5
+        ```
     """
 
     shapes = ((*model.image_size, 3), (2,), (2,), (2,))

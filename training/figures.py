@@ -25,10 +25,13 @@ LOSSES = {
     "contrastive_loss": "task-contrastive",
     "arm_loss": "anchor refinement",
     "rpn_loss": "region proposals",
+    "first_stage_loss": "first head",
+    "second_stage_loss": "second head",
+    "mask_loss": "masks",
 }
-PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}
+PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "segm_AP": "AP of masks"}
 
-_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1)]
+_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
 

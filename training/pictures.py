@@ -7,6 +7,7 @@ from PIL import Image
 
 from harmonic_tf.training.drawing import draw_boxes, grid
 from harmonic_tf.training.files import write_bytes
+from harmonic_tf.training.masks import decode
 from harmonic_tf.training.predict import DISPLAY_THRESHOLD
 
 
@@ -35,6 +36,7 @@ def _draw(record, evaluation, data, score_threshold):
         for item in evaluation.detections
         if item["image_id"] == record.image_id and item["score"] >= score_threshold
     ]
+    has_masks = any("segmentation" in item for item in found)
     corners = np.array([item["bbox"] for item in found], float).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     return draw_boxes(
@@ -44,4 +46,5 @@ def _draw(record, evaluation, data, score_threshold):
         data.class_names,
         [item["score"] for item in found],
         record.objects.boxes,
+        [decode(item["segmentation"]) for item in found] if has_masks else None,
     )

@@ -11,6 +11,7 @@ from harmonic_tf.training.data import fit_image
 from harmonic_tf.training.detections import check_detector, coco_results, detect
 from harmonic_tf.training.drawing import draw_boxes
 from harmonic_tf.training.files import write_json
+from harmonic_tf.training.masks import paste
 from harmonic_tf.training.progress import progress_bar
 
 DISPLAY_THRESHOLD = 0.4
@@ -71,9 +72,9 @@ def predict_images(
 ) -> Predictions:
     """Detects objects in picture files.
 
-    Writes `<output>/pictures/<name>.jpg` with the boxes of at least `score_threshold`, and
-    `<output>/predictions.json` with every detection above the model's own, lower threshold, in
-    COCO's result form.
+    Writes `<output>/pictures/<name>.jpg` with the boxes (and masks, if the model finds them) of at
+    least `score_threshold`, and `<output>/predictions.json` with every detection above the model's
+    own, lower threshold, in COCO's result form.
 
     Args:
         model: detector of harmonic_tf.models.
@@ -116,7 +117,8 @@ def predict_images(
                 one = {key: value[row] for key, value in found.items()}
                 pictures.append(folder / names[index])
                 _draw(image, one, labels, score_threshold).save(pictures[-1], quality=92)
-            for result in coco_results(found, list(images), labels.category_ids):
+            sizes = [image.shape[:2] for image in images.values()]
+            for result in coco_results(found, list(images), labels.category_ids, sizes):
                 results.append({**result, "file_name": str(files[result["image_id"]])})
             bar.advance(task, len(chosen))
     if not pictures:
@@ -173,4 +175,7 @@ def _detect(step, inputs):
 def _draw(image, found, labels, score_threshold):
     shown = np.flatnonzero(found["scores"] >= score_threshold)
     boxes, classes, scores = (found[key][shown] for key in ("boxes", "classes", "scores"))
-    return draw_boxes(image, boxes, classes, labels.class_names, scores)
+    masks = None
+    if "masks" in found:
+        masks = [paste(found["masks"][i], found["boxes"][i], image.shape[:2]) for i in shown]
+    return draw_boxes(image, boxes, classes, labels.class_names, scores, masks=masks)

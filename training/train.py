@@ -220,6 +220,8 @@ def write_result(folder, evaluation):
         "per_class": evaluation.per_class,
         "counts": evaluation.counts,
     }
+    if evaluation.segm_per_class:
+        details["segm_per_class"] = evaluation.segm_per_class
     write_json(folder / "details.json", details)
     write_metrics(evaluation, folder / METRICS_FILE)
 

@@ -1,12 +1,20 @@
 """The parts of a run, from its recipe."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from harmonic_tf.training.build import build_loss, build_optimizer, build_strategy, dtype_policy
+from harmonic_tf.training.build import (
+    build_batches,
+    build_loss,
+    build_optimizer,
+    build_strategy,
+    dtype_policy,
+)
+from harmonic_tf.training.data import load_data
 from harmonic_tf.training.recipe import LOSSES, Recipe
 
 
@@ -28,6 +36,16 @@ def test_weight_decay_spares_biases():
     optimizer.apply([np.zeros((2, 2), "float32"), np.zeros(2, "float32")])
     np.testing.assert_allclose(kernel.numpy(), 0.95, rtol=1e-6)
     np.testing.assert_array_equal(bias.numpy(), 1.0)
+
+
+@pytest.mark.parametrize("has_masks", [False, True])
+def test_a_detector_of_masks_is_given_masks(has_masks):
+    model = SimpleNamespace(image_size=(40, 52), resize="stretch", has_masks=has_masks)
+    batches = build_batches(
+        Recipe(batch_size=2, augmentation="none"), load_data("shapes:train=2"), model
+    )
+    targets = batches(0).element_spec[1]
+    assert set(targets) == {"boxes", "classes"} | ({"masks"} if has_masks else set())
 
 
 def test_one_device_needs_no_strategy():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import keras
 import pytest
+import tensorflow as tf
 from rich.console import Console
 from toy_detector import ToyBatches, compiled
 
@@ -14,6 +15,7 @@ from harmonic_tf.training.callbacks import (
     History,
     KeepBest,
     ProgressReport,
+    TensorBoardLog,
     duration,
 )
 from harmonic_tf.training.loop import Loop
@@ -83,6 +85,22 @@ def test_without_a_terminal_each_epoch_is_one_line():
     first, second = text.getvalue().splitlines()
     assert first.startswith("epoch 1/2  loss ") and " box " in first and first.endswith(" left")
     assert second.startswith("epoch 2/2  loss ") and "left" not in second
+
+
+def test_the_ap_of_masks_is_reported_as_an_evaluation(tmp_path):
+    class Evaluated(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs.update(AP=31.0, segm_AP=29.0)
+
+    text = io.StringIO()
+    report = ProgressReport(Console(file=text, soft_wrap=True))
+    in_order = [Evaluated(), TensorBoardLog(tmp_path), report]
+    Loop(compiled(), 1.0).run(ToyBatches(), epochs=1, callbacks=in_order)
+    assert text.getvalue().rstrip().endswith("AP 31.0  segm_AP 29.0")
+    (file,) = tmp_path.iterdir()
+    events = tf.compat.v1.train.summary_iterator(str(file))
+    tags = {value.tag for event in events for value in event.summary.value}
+    assert {"eval/AP", "eval/segm_AP", "train/loss"} <= tags
 
 
 def test_on_a_terminal_there_is_a_bar():

@@ -1,5 +1,6 @@
 """The program: help without TensorFlow, precedence of settings, messages and exit codes."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
+from harmonic_tf import models
 from harmonic_tf.training import cli, commands
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import Recipe, Settings, write_recipe
@@ -73,6 +75,9 @@ def test_flags_are_typed():
         (["train", "--data", "voc:nowhere"], "nowhere"),
         (["train", "--model", "ssd_huge"], "ssd_huge"),
         (["evaluate", "nowhere"], "nowhere: no such run or model file"),
+        (["evaluate", "run", "--scales", "400,big"], "--scales: expected numbers .* '400,big'"),
+        (["evaluate", "run", "--scales", "400,400"], "--scales: expected each once"),
+        (["evaluate", "run", "--merge", "soft-nms"], "nothing to merge without --scales or --flip"),
         (["predict", "nowhere", "a.jpg"], "nowhere: no such run or model file"),
         (["predict", "nowhere"], "expected pictures"),
         (["export", "nowhere"], "nowhere: no such run or model file"),
@@ -153,3 +158,18 @@ def test_evaluate_takes_its_data_from_the_run(tmp_path):
         assert commands.Evaluate(model, data="shapes")._source() == ("shapes", None)
     with pytest.raises(UserError, match="say what --data to use"):
         commands.Evaluate(tmp_path / "elsewhere" / "model.keras")._source()
+
+
+def test_evaluate_at_another_scale_and_mirrored(tmp_path, capsys):
+    file = tmp_path / "model.keras"
+    models.from_preset("ssd_tiny", num_classes=3).save(file)
+    arguments = ["evaluate", str(file), "--data", "shapes:val=2", "--batch-size", "2"]
+    merged = ["--scales", "96", "--flip", "--merge", "soft-nms", "--output", str(tmp_path)]
+    assert not main(*arguments, *merged)
+    text = capsys.readouterr().out
+    assert "merging what is found at 96 x 112 px; 96 x 112 px, mirrored" in text
+    assert "each view alone" in text and "2 images" in text
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= metrics["AP"] <= 100 and metrics["AIC"] is None
+    assert main(*arguments, "--scales", "20") == 2
+    assert "expected scales of at least 32 pixels; received 20" in capsys.readouterr().err

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from harmonic_tf.training.coco import METRICS, coco_metrics
+from harmonic_tf.training.masks import decode, encode, rle
 
 
 def truth(bbox, image=0, category=1, **more):
@@ -49,14 +50,44 @@ def random_case(seed, images=12, category_ids=(0, 7, 3)):
     return range(images), ground_truth, detections, ["a", "b", "c"], category_ids
 
 
-def by_pycocotools(image_ids, ground_truth, detections, class_names, category_ids):
+SIZE = (300, 400)
+
+
+def ellipse(bbox, rng):
+    """The polygon of an ellipse in a box, a little askew."""
+    x, y, width, height = bbox
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points = np.stack([np.cos(angles), np.sin(angles)], -1) * rng.uniform(0.8, 1, (12, 1))
+    points = (points + 1) / 2 * (width, height) + (x, y)
+    return points.ravel().tolist()
+
+
+def random_case_of_masks(seed):
+    """As `random_case`, with masks as COCO has them: polygons, and for crowds runs as numbers."""
+    rng = np.random.default_rng(seed)
+    image_ids, ground_truth, detections, *classes = random_case(seed)
+    for item in ground_truth:
+        item["segmentation"] = [ellipse(item["bbox"], rng)]
+        if item["iscrowd"]:
+            flat = decode(rle(item["segmentation"], SIZE)).ravel(order="F")
+            edges = np.flatnonzero(np.diff(flat)) + 1
+            counts = np.diff(edges, prepend=0, append=flat.size).tolist()
+            item["segmentation"] = {"size": SIZE, "counts": [0] * int(flat[0]) + counts}
+    for item in detections:
+        item["segmentation"] = rle([ellipse(item["bbox"], rng)], SIZE)
+    nothing = {"segmentation": encode(np.zeros(SIZE, bool)), "score": 0.9}
+    detections += [{**ground_truth[0], **nothing}, {**ground_truth[-1], **nothing}]
+    return image_ids, ground_truth, detections, *classes
+
+
+def by_pycocotools(image_ids, ground_truth, detections, class_names, category_ids, iou_type="bbox"):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     coco = COCO()
     coco.dataset = {
         "info": {},
-        "images": [{"id": i} for i in image_ids],
+        "images": [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in image_ids],
         "categories": [{"id": i} for i in category_ids],
         "annotations": [
             {**item, "id": i, "area": 1e11 if item["difficult"] else item["area"]}
@@ -65,8 +96,12 @@ def by_pycocotools(image_ids, ground_truth, detections, class_names, category_id
     }
     coco.createIndex()
 
+    # With a box beside the mask, pycocotools would take the area from the box.
+    other = {"bbox": "segmentation", "segm": "bbox"}[iou_type]
+
     def run(chosen):
-        evaluation = COCOeval(coco, coco.loadRes([dict(d) for d in detections]), "bbox")
+        results = [{k: v for k, v in item.items() if k != other} for item in detections]
+        evaluation = COCOeval(coco, coco.loadRes(results), iou_type)
         evaluation.params.catIds = list(chosen)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -100,6 +135,53 @@ def test_equals_pycocotools(seed, capsys):
     for name, value in expected_per_class.items():
         assert per_class[name] == pytest.approx(100 * value, abs=1e-7), name
     assert 5 < metrics["AP"] < 95
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masks_equal_pycocotools(seed, capsys):
+    case = random_case_of_masks(seed)
+    image_ids, ground_truth, detections, *classes = case
+    expected, expected_per_class = by_pycocotools(*case, iou_type="segm")
+    of_boxes, _ = by_pycocotools(*case)
+    capsys.readouterr()
+    in_runs = [{**i, "segmentation": rle(i["segmentation"], SIZE)} for i in ground_truth]
+    everything = (image_ids, in_runs, detections, *classes)
+    metrics, per_class = coco_metrics(*everything, iou_type="segm")
+    assert capsys.readouterr().out == ""
+    assert {k: v / 100 for k, v in metrics.items()} == pytest.approx(expected, abs=1e-9)
+    assert {k: v / 100 for k, v in per_class.items()} == pytest.approx(expected_per_class, abs=1e-9)
+    again, _ = coco_metrics(*everything)
+    assert {k: v / 100 for k, v in again.items()} == pytest.approx(of_boxes, abs=1e-9)
+    assert 5 < metrics["AP"] < 95 and abs(metrics["AP"] - again["AP"]) > 0.1
+
+
+def test_masks_by_hand():
+    """The same box, 16 x 16. Found is the left half: IoU 1/2 with all, 1/3 with the right 3/4."""
+    box = (0, 0, 16, 16)
+
+    def of_columns(first, last):
+        picture = np.zeros((20, 20), bool)
+        picture[:16, first:last] = True
+        return {"segmentation": encode(picture)}
+
+    def ap(mask, flags=None):
+        return coco_metrics(
+            [0],
+            [truth(box, **mask, **(flags or {})), truth((18, 18, 2, 2), **of_columns(18, 19))],
+            [{**found(box, 0.9), **of_columns(0, 8)}, {**HIT, **of_columns(18, 19)}],
+            ["thing"],
+            [1],
+            iou_type="segm",
+        )[0]
+
+    assert ap(of_columns(0, 8))["AP"] == pytest.approx(100)
+    assert ap(of_columns(0, 16))["AP50"] == pytest.approx(100)
+    assert ap(of_columns(0, 16))["AP60"] == pytest.approx(100 * 51 / 101 / 2)
+    assert ap(of_columns(4, 16))["AP50"] == pytest.approx(100 * 51 / 101 / 2)
+    # Half a crowd: all of what was found lies in it. A quarter outside: 3/4 do.
+    assert ap(of_columns(0, 16), {"iscrowd": 1})["AP"] == pytest.approx(100)
+    quarter_outside = ap(of_columns(2, 16), {"iscrowd": 1})
+    assert (quarter_outside["AP75"], quarter_outside["AP80"]) == pytest.approx((100, 50))
 
 
 def test_perfect_predictions_score_100_in_every_class():
@@ -188,3 +270,7 @@ def test_arguments_are_left_as_they_were():
     ground_truth, detections = [truth(PLAIN)], [found(PLAIN, 0.5)]
     one_class(ground_truth, detections)
     assert ground_truth == [truth(PLAIN)] and detections == [found(PLAIN, 0.5)]
+    mask = {"segmentation": encode(np.ones((60, 60), bool))}
+    ground_truth, detections = [truth(PLAIN, **mask)], [{**found(PLAIN, 0.5), **mask}]
+    coco_metrics([0], ground_truth, detections, ["thing"], [1], iou_type="segm")
+    assert ground_truth == [truth(PLAIN, **mask)] and detections == [{**found(PLAIN, 0.5), **mask}]

@@ -176,6 +176,21 @@ def test_tables():
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
 
 
+def test_masks_are_compared_where_all_runs_have_them(trained, tmp_path):
+    comparison = compare(RECIPES, tmp_path)
+    assert "segm_AP75" in comparison.numbers
+    assert comparison.values["harmonic_det"]["segm_AP"] == [32.0, 33.0, 37.0]
+    file = run_folder(tmp_path, RECIPES[0]) / "metrics.json"
+    metrics = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in metrics.items() if not k.startswith("segm_")}))
+    comparison = compare(RECIPES, tmp_path)
+    expected = [number for number in NUMBERS if not number.startswith("segm_")]
+    assert list(comparison.numbers) == expected
+    assert "segm" not in markdown(comparison) and set(
+        as_json(comparison)["summaries"]["standard"]
+    ) == set(expected)
+
+
 def test_one_loss_or_one_seed_is_no_error():
     values = {"standard": {number: [30.0] for number in NUMBERS}}
     comparison = Comparison(("standard",), (1,), values)

@@ -58,6 +58,29 @@ def test_a_label_wider_than_the_picture_is_no_error():
     draw_boxes(BLACK, [[10, 10, 40, 40]], [0], ["long " * 40], [0.5])
 
 
+def test_masks_are_filled_and_outlined_in_the_colour_of_their_class():
+    mask = np.zeros((500, 600), bool)
+    mask[200:300, 100:180] = True
+    boxes = [[100, 200, 300, 400], [400, 100, 500, 200]]
+    masks = [mask, np.zeros((500, 600), bool)]
+    picture = np.asarray(draw_boxes(BLACK, boxes, [2, 0], "abc", masks=masks))
+    color = np.array(class_color(2))
+    np.testing.assert_allclose(picture[250, 140], 0.45 * color, atol=1)
+    np.testing.assert_array_equal(picture[250, 179], color)
+    np.testing.assert_array_equal(picture[299, 140], color)
+    assert (picture[250, 180] == 0).all() and (picture[300, 140] == 0).all()
+    assert (picture[150, 450] == 0).all()
+
+
+def test_masks_grow_with_the_picture_and_may_touch_its_border():
+    mask = np.ones((160, 208), bool)
+    picture = draw_boxes(np.zeros((160, 208, 3), np.uint8), [[0, 0, 1, 1]], [0], "a", masks=[mask])
+    np.testing.assert_allclose(
+        np.asarray(picture)[300, 300], 0.45 * np.array(class_color(0)), atol=1
+    )
+    np.testing.assert_array_equal(np.asarray(picture)[300, 623], class_color(0))
+
+
 def test_ground_truth_is_dashed_white():
     picture = draw_boxes(BLACK, [], [], [], ground_truth=[[100, 100, 300, 300]])
     edge = np.asarray(picture)[300, 100:300]

@@ -1,19 +1,33 @@
 import json
 import subprocess
 import sys
+import textwrap
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from PIL import Image
-from rectangles import CATEGORY_IDS, CLASS_NAMES, PICTURES, RectangleFinder, picture, png
+from rectangles import (
+    CATEGORY_IDS,
+    CLASS_NAMES,
+    EVEN,
+    PICTURES,
+    LeftHalfFinder,
+    RectangleFinder,
+    picture,
+    png,
+)
 
 from harmonic_tf import models
+from harmonic_tf.masks import resample
 from harmonic_tf.training import export
 from harmonic_tf.training.data import fit_image
+from harmonic_tf.training.detections import detect
 from harmonic_tf.training.export import export_model, next_version
 from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.masks import paste
 
 LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
 ENCODED = [png(picture(*p)) for p in PICTURES]
@@ -44,6 +58,39 @@ def test_signature_finds_boxes_in_original_pixels(exported):
         "classes": "int32",
         "num_detections": "int32",
     }
+
+
+@pytest.fixture(scope="module")
+def exported_with_masks(tmp_path_factory):
+    return export_model(LeftHalfFinder(), LABELS, tmp_path_factory.mktemp("saved_models"))
+
+
+def test_masks_are_served_as_the_model_finds_them(exported_with_masks):
+    found = signature(exported_with_masks)(images=tf.constant(ENCODED))
+    masks = found["masks"]
+    assert masks.dtype == tf.float32 and masks.shape == (5, 3, 28, 28)
+    model = LeftHalfFinder()
+    fitted = [fit_image(encoded, model.image_size, model.resize) for encoded in ENCODED]
+    expected = detect(model, *(tf.stack(column) for column in zip(*fitted, strict=True)))
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-6)
+    np.testing.assert_allclose(masks[1, 0, :, :14], 1, atol=1e-4)
+    np.testing.assert_allclose(masks[1, 0, :, 14:], 0, atol=1e-4)
+    assert (masks[1, 2].numpy() == -1).all() and (masks[2].numpy() == -1).all()
+    assert signature(exported_with_masks)(images=tf.constant([], tf.string))["masks"].shape[0] == 0
+
+
+def test_the_documented_lines_paste_a_served_mask(exported_with_masks):
+    lines = export.serving_function.__doc__.split("```")[1].removeprefix("python")
+    height, width, boxes = EVEN[1]
+    found = signature(exported_with_masks)(images=tf.constant([png(picture(*EVEN[1]))]))
+    for index in range(len(boxes)):
+        mask, box = found["masks"][0, index].numpy(), found["boxes"][0, index].numpy()
+        names = {"np": np, "PIL": PIL, "mask": mask, "box": box, "width": width, "height": height}
+        exec(textwrap.dedent(lines), names)
+        np.testing.assert_array_equal(names["pixels"], paste(mask, box, (height, width)))
+        x1, y1, x2, y2 = boxes[index + 1]
+        assert names["pixels"].sum() == (y2 - y1) * (x2 - x1) // 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -100,13 +147,17 @@ assert not [m for m in sys.modules if m.split(".")[0] in ("harmonic_tf", "keras_
         count = predicted["num_detections"][index]
         assert served["num_detections"][index] == count
         boxes = predicted["boxes"][index, :count] - np.tile(offset[index, ::-1], 2)
-        boxes /= np.tile(scale[index, ::-1], 2)
-        boxes = np.clip(boxes, 0, [width, height, width, height])
+        whole = boxes / np.tile(scale[index, ::-1], 2)
+        boxes = np.clip(whole, 0, [width, height, width, height])
         np.testing.assert_allclose(served["boxes"][index, :count], boxes, rtol=1e-5, atol=1e-4)
         for ours, theirs in (("scores", "confidence"), ("classes", "classes")):
             np.testing.assert_allclose(
                 served[ours][index, :count], predicted[theirs][index, :count], atol=1e-5
             )
+        if model.has_masks:
+            assert (served["masks"][index, count:] == -1).all()
+            masks = resample(predicted["masks"][index, :count], whole, boxes, 28)
+            np.testing.assert_allclose(served["masks"][index, :count], masks, atol=1e-3)
 
 
 def test_labels_and_recipe_lie_beside_the_model(exported):

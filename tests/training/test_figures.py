@@ -55,6 +55,18 @@ def test_curves_skip_epochs_without_evaluation_and_missing_columns(run):
     assert drawn(precisions) == {"AP": [[2, 20]], "AP50": [[2, 40]], "AP75": [[2, 18]]}
 
 
+def test_curves_show_masks_where_there_are_any(run):
+    text = HISTORY.replace("AP75", "AP75,segm_AP,mask_loss").replace("18", "18,15,0.4")
+    (run / "history.csv").write_text(text.replace(",,,", ",,,,,"))
+    losses, precisions = figures.training_curves(figures.read_history(run)).axes
+    assert drawn(precisions)["AP of masks"] == [[2, 15]]
+    assert drawn(losses)["masks"] == [[2, 0.4]]
+
+
+def test_every_curve_has_a_colour_of_its_own():
+    assert len(set(figures._COLORS)) == len(figures._COLORS) >= len(figures.LOSSES)
+
+
 def test_factors_are_one_plus_beta(run):
     (axes,) = figures.harmonic_factors(figures.read_history(run)).axes
     of_score, of_box = drawn(axes).values()

@@ -4,10 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rectangles import CATEGORY_IDS, CLASS_NAMES, PICTURES, SCORES, RectangleFinder, picture
+from rectangles import (
+    CATEGORY_IDS,
+    CLASS_NAMES,
+    PICTURES,
+    SCORES,
+    LeftHalfFinder,
+    RectangleFinder,
+    picture,
+)
 
 from harmonic_tf.training.drawing import class_color
 from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.masks import decode
 from harmonic_tf.training.predict import find_images, picture_names, predict_images
 
 LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
@@ -60,6 +69,25 @@ def test_pictures_show_the_boxes_above_the_display_threshold(folder, tmp_path):
 
     assert edge_is(class_color(1), 4, 20)
     assert not edge_is(class_color(2), 21, 20)
+
+
+def test_masks_are_written_and_drawn(folder, tmp_path):
+    """Class 1 fills x from 4 to 20 in 1.png: its left half ends at 12."""
+    predictions = predict_images(
+        LeftHalfFinder(), [folder / "1.png"], LABELS, tmp_path / "out", progress=False
+    )
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert results == predictions.results
+    mask = decode(results[0]["segmentation"])
+    expected = np.zeros((32, 48), bool)
+    expected[4:30, 4:12] = True
+    np.testing.assert_array_equal(mask, expected)
+    pixels = np.asarray(Image.open(predictions.pictures[0])).astype(int)
+    factor = pixels.shape[0] // 32
+    inside, outside = pixels[25 * factor, 8 * factor], pixels[25 * factor, 16 * factor]
+    green = np.array([0, 255, 0])
+    np.testing.assert_allclose(inside, 0.55 * green + 0.45 * np.array(class_color(1)), atol=12)
+    np.testing.assert_allclose(outside, green, atol=12)
 
 
 def test_unreadable_pictures_are_named_and_skipped(folder, tmp_path):

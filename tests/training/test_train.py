@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from rectangles import EVEN, LeftHalfFinder, RectangleFinder, rectangle_data, with_left_halves
 from toy_detector import ToyDetector
 
 from harmonic_tf.training import train as train_module
@@ -84,6 +85,15 @@ def test_a_run_leaves_a_folder_with_all_that_came_out(tmp_path, capsys):
     assert {"loss", "box_loss", "learning_rate", "AIC"} <= set(rows[0])
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("epoch ") for line in lines) == 3
+
+
+def test_details_hold_the_masks_ap_of_each_class_where_there_is_one(tmp_path):
+    data = with_left_halves(rectangle_data(EVEN))
+    for model, expected in ((RectangleFinder(), None), (LeftHalfFinder(), 100.0)):
+        evaluation = evaluate_model(model, data, progress=False)
+        train_module.write_result(tmp_path, evaluation)
+        details = json.loads((tmp_path / "details.json").read_text())
+        assert details.get("segm_per_class", {}).get("blue") == expected
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path):

@@ -17,6 +17,7 @@ class ToyDetector(keras.Model):
     classification = "softmax"
     box_variance = (0.1, 0.1, 0.2, 0.2)
     resize = "stretch"
+    has_masks = False
     bounding_box_format = "xyxy"
     loss_settings = {"classification": classification, "box_variance": box_variance}
 
