@@ -20,6 +20,7 @@ from harmonic_tf.models import PyramidBackbone, RetinaNet
 from harmonic_tf.models.backbones import level_layer_names
 
 OURS, KERAS_CV, KERAS_HUB = "ours", "KerasCV", "KerasHub"
+KERAS_CV_NIGHTLY = "KerasCV nightly"
 BACKBONES = {
     "resnet18": lambda size: keras_cv.models.ResNetBackbone(
         stackwise_filters=[64, 128, 256, 512],
@@ -40,7 +41,7 @@ def parser(doc, repetitions):
     )
     options.add_argument("--repetitions", type=int, default=repetitions)
     options.add_argument("--batch", type=int, default=4)
-    options.add_argument("--size", type=int, default=256, help="of the RetinaNets' pictures, px")
+    options.add_argument("--size", type=int, default=256, help="of all but ssd_tiny's pictures, px")
     options.add_argument("--classes", type=int, default=80)
     options.add_argument("--quick", action="store_true", help="2 turns at 128 px")
     return options
@@ -58,10 +59,12 @@ def parse(options):
         parsed.libraries.append(KERAS_HUB)
     else:
         print("KerasHub is left out: keras_hub is not installed.")
+    if "dev" in keras_cv.__version__:
+        parsed.libraries.append(KERAS_CV_NIGHTLY)
     print(
-        f"{os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}; batch "
-        f"{parsed.batch}, {parsed.classes} classes; medians of {parsed.repetitions} turns, ratios "
-        "within a turn (and their quartiles)"
+        f"{os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}, KerasCV "
+        f"{keras_cv.__version__}; batch {parsed.batch}, {parsed.classes} classes; medians of "
+        f"{parsed.repetitions} turns, ratios within a turn (and their quartiles)"
     )
     return parsed
 
