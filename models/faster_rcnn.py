@@ -10,7 +10,7 @@ from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
 from harmonic_tf.models.region_heads import box_head
 from harmonic_tf.models.roi import roi_align, sample_rows
-from harmonic_tf.models.rpn import propose, rpn_head
+from harmonic_tf.models.rpn import RPNHead, propose
 from harmonic_tf.ops import IGNORED, global_sum
 
 _RATIOS = (0.5, 1.0, 2.0)
@@ -114,15 +114,16 @@ class FasterRCNN(Detector, keras.Model):
         self.built = True
 
     def _first_stage(self):
-        """The network up to the RPN, and (height, width) of the maps that have anchors."""
+        """The network up to the RPN, and (height, width) of its maps, which all have anchors."""
         images = keras.Input(self.backbone.input_shape[1:], name="images")
         features = pyramid_features(self.backbone, self.levels)(images)
         maps = FeaturePyramid(self.levels, 0, self.filters, name="pyramid")(features)
         coarser = layers.MaxPooling2D(1, 2, padding="same", name="coarser")(maps[-1])
-        with_anchors = [*maps, coarser]
-        rpn = rpn_head(with_anchors, len(_RATIOS), self.filters)
-        network = keras.Model(images, {"maps": maps, **rpn}, name="first_stage")
-        return network, [tuple(x.shape[1:3]) for x in with_anchors]
+        maps = [*maps, coarser]
+        rpn = RPNHead(len(_RATIOS), self.filters, name="rpn")(maps)
+        outputs = {"maps": maps, **{f"rpn_{key}": value for key, value in rpn.items()}}
+        network = keras.Model(images, outputs, name="first_stage")
+        return network, [tuple(x.shape[1:3]) for x in maps]
 
     def _head(self, name):
         boxes_a_region = 1 if self.class_agnostic else self.num_classes
@@ -165,8 +166,11 @@ class FasterRCNN(Detector, keras.Model):
         }
 
     def _pool(self, maps, rois, size):
-        """The features of regions `(B, R, 4)`: `(B * R, size, size, F)`."""
-        pooled = roi_align(maps, rois, self.image_size, size)
+        """The features of regions `(B, R, 4)`: `(B * R, size, size, F)`.
+
+        The coarsest map, which only has anchors, is not among those that regions are read from.
+        """
+        pooled = roi_align(maps[: len(self.levels)], rois, self.image_size, size)
         return ops.reshape(pooled, (-1, size, size, self.filters))
 
     @property
@@ -226,10 +230,7 @@ class FasterRCNN(Detector, keras.Model):
                 used, ops.take_along_axis(targets["classification"], index, axis=1), IGNORED
             ),
         }
-        rpn = {
-            key: ops.take_along_axis(predictions[f"rpn_{key}"], index[..., None], axis=1)
-            for key in sampled
-        }
+        rpn = self.first_stage.get_layer("rpn")(predictions["maps"], index)
         loss = self._stage_loss(self.harmonize_rpn, _VARIANCE)
         total, parts = loss.with_parts(sampled, rpn, sample_weight)
         positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)

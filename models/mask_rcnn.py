@@ -7,7 +7,7 @@ from harmonic_tf.masks import resample
 from harmonic_tf.models.faster_rcnn import FasterRCNN, presets
 from harmonic_tf.models.matching import match
 from harmonic_tf.models.region_heads import mask_head
-from harmonic_tf.models.roi import positive_rows
+from harmonic_tf.models.roi import positive_rows, take_rows
 from harmonic_tf.ops import global_sum
 
 
@@ -59,7 +59,7 @@ class MaskRCNN(FasterRCNN):
         rois = rois[:, : positive_rows(rois.shape[1], self.positive_fraction)]
         objects = _with_padding({**y, "boxes": self._boxes(y, image_size)})
         index, label = match(rois, objects["boxes"], **self.matching)
-        own = {key: _of_regions(value, index) for key, value in objects.items()}
+        own = {key: take_rows(value, index) for key, value in objects.items()}
         seen = resample(own["masks"], own["boxes"], rois, self.mask_size)
         target = ops.cast(seen >= 0.5, "float32")
         logits = self._mask_logits(predictions["maps"], rois, own["classes"], training=True)
@@ -99,14 +99,6 @@ def _with_padding(objects):
         key: ops.pad(x, [[0, 0], [0, 1]] + [[0, 0]] * (len(x.shape) - 2), constant_values=last[key])
         for key, x in values.items()
     }
-
-
-def _of_regions(values, index):
-    """Of each picture's `(B, M, ...)` the rows `(B, R)`: `(B, R, ...)`."""
-    count = ops.shape(values)[1]
-    first = count * ops.arange(ops.shape(values)[0], dtype="int32")
-    rows = ops.reshape(values, (-1, *values.shape[2:]))
-    return ops.take(rows, first[:, None] + index, axis=0)
 
 
 MaskRCNN.presets_by_name = presets("mask_rcnn", mask_filters=32, head_batch=32)

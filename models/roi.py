@@ -40,6 +40,14 @@ def positive_rows(count, positive_fraction):
     return max(1, int(count * positive_fraction))
 
 
+def take_rows(values, index):
+    """Of each picture's `(B, N, ...)` the rows `(B, K)`: `(B, K, ...)`."""
+    count = ops.shape(values)[1]
+    first = count * ops.arange(ops.shape(values)[0], dtype="int32")
+    rows = ops.reshape(values, (-1, *values.shape[2:]))
+    return ops.take(rows, first[:, None] + ops.cast(index, "int32"), axis=0)
+
+
 def roi_align(maps, rois, image_size, size, canonical_size=224.0, canonical_level=2):
     """RoIAlign (He et al. 2017), aligned, with 2 x 2 samples a bin, on a feature pyramid.
 
@@ -91,20 +99,28 @@ def _weighted_sums(values, index, weight):
 
 
 def _sparse_product(values, index, weight):
-    """The same in a third of the time: the copies of the rows are never written down.
+    """The same in a fraction of the time: the copies of the rows are never written down.
 
-    Unlike that of `tf.image.crop_and_resize`, the gradient is free of races on a CPU.
+    Of TensorFlow's two sparse products this is the one that uses all cores and vector units.
     """
     import tensorflow as tf
 
     rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
-    places = tf.reshape(tf.stack([rows, index], axis=-1), (-1, 2))
-    shape = tf.stack([tf.shape(index)[0], tf.shape(values)[0]])
-    matrix = tf.SparseTensor(
-        tf.cast(places, tf.int64), tf.reshape(weight, (-1,)), tf.cast(shape, tf.int64)
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=tf.cast(tf.reshape(tf.stack([rows, index], axis=-1), (-1, 2)), tf.int64),
+        values=tf.reshape(weight, (-1,)),
+        dense_shape=tf.cast(tf.stack([tf.shape(index)[0], tf.shape(values)[0]]), tf.int64),
     )
-    product = tf.sparse.sparse_dense_matmul(matrix, tf.cast(values, weight.dtype))
-    return tf.cast(tf.ensure_shape(product, (None, values.shape[-1])), values.dtype)
+
+    @tf.custom_gradient
+    def product(values):
+        def gradient(upstream):
+            return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=upstream, transpose_a=True)
+
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=values), gradient
+
+    sums = product(tf.cast(values, weight.dtype))
+    return tf.cast(tf.ensure_shape(sums, (None, values.shape[-1])), values.dtype)
 
 
 def _levels(rois, count, canonical_size, canonical_level):

@@ -23,8 +23,25 @@ def toy(optimizer):
 
 
 def ssd(optimizer):
+    return detector("ssd_tiny", optimizer)
+
+
+def mask_rcnn(optimizer):
+    return detector("mask_rcnn_tiny", optimizer, **EVERYTHING)
+
+
+def cascade_rcnn(optimizer):
+    return detector("cascade_rcnn_tiny", optimizer, **EVERYTHING)
+
+
+# So many regions that all that can be is sampled, whatever the random order.
+EVERYTHING = {"rpn_batch": 255, "head_batch": 1000}
+
+
+def detector(preset, optimizer, **settings):
     keras.utils.set_random_seed(0)
-    model = models.from_preset("ssd_tiny", 2, image_size=(64, 64), freeze_batch_norm=True)
+    settings = {"image_size": (64, 64), "freeze_batch_norm": True, **settings}
+    model = models.from_preset(preset, 2, **settings)
     model.compile(optimizer=optimizer(), loss=HarmonicDetLoss(**model.loss_settings))
     return model
 
@@ -43,6 +60,7 @@ class UnevenBatches:
         labels = {
             "boxes": np.where(there[..., None], boxes, -1.0).astype("float32"),
             "classes": np.where(there, [0.0, 1.0, 0.0], -1.0).astype("float32"),
+            "masks": random.integers(0, 2, (4, 3, 28, 28)).astype("float32"),
         }
         return tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
 
@@ -81,3 +99,5 @@ if __name__ == "__main__":
     compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 0.01)
     compare(toy, adamw, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenBatches(), 0.1)
+    compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
+    compare(cascade_rcnn, sgd, UnevenBatches(), 0.1)
