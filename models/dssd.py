@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
+from harmonic_tf.models.normalization import BatchNormalization
 from harmonic_tf.models.single_shot import (
     SingleShot,
     add_levels,
@@ -118,7 +119,7 @@ def prediction_module(x, filters, name):
 
 def _normalized(x, filters, name):
     x = convolution(x, filters, use_bias=False, name=name)
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
 
 
 def _shapes(image_size, fractions):

@@ -7,6 +7,8 @@ its pyramid levels, all Keras tensors. What prepares the pictures is part of the
 import keras
 from keras import layers
 
+from harmonic_tf.models.normalization import BatchNormalization, with_own_normalization
+
 LEVELS = ("P2", "P3", "P4", "P5")
 
 
@@ -44,7 +46,7 @@ def _convolution(x, filters, size=3, strides=1, relu=True, name=None):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
@@ -53,8 +55,9 @@ def resnet(application, blocks):
 
     def features(images):
         network = getattr(keras.applications, application)(
-            include_top=False, weights=None, input_tensor=subtract_mean(images)
+            include_top=False, weights=None, input_shape=images.shape[1:]
         )
+        network = with_own_normalization(network, subtract_mean(images))
         return {
             level: network.get_layer(f"conv{i + 2}_block{block}_out").output
             for i, (level, block) in enumerate(zip(LEVELS, blocks, strict=True))

@@ -4,6 +4,7 @@ from keras import layers
 
 from harmonic_tf.models.grouped_convolution import GroupedConv2D
 from harmonic_tf.models.networks import LEVELS
+from harmonic_tf.models.normalization import BatchNormalization
 from harmonic_tf.models.torch_weights import convert, read_state_dict
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -78,7 +79,7 @@ def _convolution(x, filters, size, name, norm_name, strides=1, groups=1):
         kernel_initializer="he_normal",
         name=name,
     )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm_name)(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm_name)(x)
 
 
 def load_resnext(network, weights):
