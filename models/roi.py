@@ -105,22 +105,32 @@ def _sparse_product(values, index, weight):
     """
     import tensorflow as tf
 
-    rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
-    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
-        indices=tf.cast(tf.reshape(tf.stack([rows, index], axis=-1), (-1, 2)), tf.int64),
-        values=tf.reshape(weight, (-1,)),
-        dense_shape=tf.cast(tf.stack([tf.shape(index)[0], tf.shape(values)[0]]), tf.int64),
-    )
-
     @tf.custom_gradient
     def product(values):
+        rows = tf.shape(values)[0]
+
         def gradient(upstream):
+            # A matrix cannot be kept from above: an exported function may not capture one.
+            matrix = _sparse_matrix(index, weight, rows)
             return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=upstream, transpose_a=True)
 
+        matrix = _sparse_matrix(index, weight, rows)
         return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=values), gradient
 
     sums = product(tf.cast(values, weight.dtype))
     return tf.cast(tf.ensure_shape(sums, (None, values.shape[-1])), values.dtype)
+
+
+def _sparse_matrix(index, weight, columns):
+    """`(M, columns)`, compressed by rows: in row m, weight[m, k] in column index[m, k]."""
+    import tensorflow as tf
+
+    rows = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
+    return tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=tf.cast(tf.reshape(tf.stack([rows, index], axis=-1), (-1, 2)), tf.int64),
+        values=tf.reshape(weight, (-1,)),
+        dense_shape=tf.cast(tf.stack([tf.shape(index)[0], columns]), tf.int64),
+    )
 
 
 def _levels(rois, count, canonical_size, canonical_level):
