@@ -337,13 +337,15 @@ class Detector:
 def update_mean(metric, values, parts):
     """Updates a `keras.metrics.Mean` with the sum of values over all rows, per positive.
 
+    The rows of a batch or replica without positives count too, as they do in the loss.
+
     Args:
         metric: `keras.metrics.Mean`.
         values: `(B, A)`.
         parts: `harmonic_tf.ops.Parts` of the same rows.
     """
-    positives = ops.sum(parts.positive)
-    metric.update_state(ops.sum(values) / ops.maximum(positives, 1.0), sample_weight=positives)
+    metric.total.assign_add(ops.cast(ops.sum(values), metric.dtype))
+    metric.count.assign_add(ops.cast(ops.sum(parts.positive), metric.dtype))
 
 
 def _unpack(data):

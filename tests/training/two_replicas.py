@@ -30,10 +30,6 @@ def mask_rcnn(optimizer):
     return detector("mask_rcnn_tiny", optimizer, **EVERYTHING)
 
 
-def cascade_rcnn(optimizer):
-    return detector("cascade_rcnn_tiny", optimizer, **EVERYTHING)
-
-
 # So many regions that all that can be is sampled, whatever the random order.
 EVERYTHING = {"rpn_batch": 255, "head_batch": 1000}
 
@@ -100,4 +96,3 @@ if __name__ == "__main__":
     compare(toy, adamw, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenBatches(), 0.1)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
-    compare(cascade_rcnn, sgd, UnevenBatches(), 0.1)
