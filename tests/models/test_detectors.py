@@ -3,10 +3,10 @@
 import inspect
 
 import keras
-import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
+from other_backbones import LIBRARIES, ssd_on
 from plain_rectangles import average_precision, no_objects, rectangles
 
 from harmonic_tf import models
@@ -327,27 +327,6 @@ def test_preset_on_another_backbone():
     assert model.filters == 256
 
 
-@pytest.mark.parametrize("name", ["kerascv", "kerashub"])
-def test_ssd_on_another_backbone(name):
-    if name == "kerascv":
-        backbone = keras_cv.models.ResNetBackbone(
-            stackwise_filters=[64, 8, 8, 8],
-            stackwise_blocks=[1, 1, 1, 1],
-            stackwise_strides=[1, 2, 2, 2],
-            block_type="basic_block",
-            include_rescaling=True,
-            input_shape=(64, 64, 3),
-        )
-    else:
-        keras_hub = pytest.importorskip("keras_hub")
-        backbone = keras_hub.models.ResNetBackbone(
-            input_conv_filters=[64],
-            input_conv_kernel_sizes=[7],
-            stackwise_num_filters=[64, 8, 8, 8],
-            stackwise_num_blocks=[1, 1, 1, 1],
-            stackwise_num_strides=[1, 2, 2, 2],
-            block_type="basic_block",
-            image_shape=(64, 64, 3),
-        )
-    model = models.SSD(backbone, num_classes=2, anchor_shapes=[[(16, 16)]] * 4, filters=8)
-    assert model.output_shape[0] == (None, 64 + 16 + 4 + 1, 4)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_ssd_on_another_backbone(library):
+    assert ssd_on(library).output_shape[0] == (None, 64 + 16 + 4 + 1, 4)

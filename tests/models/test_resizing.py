@@ -1,7 +1,7 @@
 import keras
-import keras_cv
 import numpy as np
 import pytest
+from other_backbones import LIBRARIES, ssd_on
 
 from harmonic_tf import models
 from harmonic_tf.models.resizing import at_size
@@ -41,29 +41,9 @@ def test_a_detector_is_the_same_at_its_own_size_and_runs_at_another(preset):
     assert np.all(found["boxes"][0, :count] <= [176, 96, 176, 96])
 
 
-@pytest.mark.parametrize("name", ["kerascv", "kerashub"])
-def test_other_backbones(name):
-    if name == "kerascv":
-        backbone = keras_cv.models.ResNetBackbone(
-            stackwise_filters=[64, 8, 8, 8],
-            stackwise_blocks=[1, 1, 1, 1],
-            stackwise_strides=[1, 2, 2, 2],
-            block_type="basic_block",
-            include_rescaling=True,
-            input_shape=(64, 64, 3),
-        )
-    else:
-        keras_hub = pytest.importorskip("keras_hub")
-        backbone = keras_hub.models.ResNetBackbone(
-            input_conv_filters=[64],
-            input_conv_kernel_sizes=[7],
-            stackwise_num_filters=[64, 8, 8, 8],
-            stackwise_num_blocks=[1, 1, 1, 1],
-            stackwise_num_strides=[1, 2, 2, 2],
-            block_type="basic_block",
-            image_shape=(64, 64, 3),
-        )
-    model = models.SSD(backbone, num_classes=2, anchor_shapes=[[(16, 16)]] * 4, filters=8)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_other_backbones(library):
+    model = ssd_on(library)
     other = at_size(model, (96, 128))
     assert other.image_size == (96, 128)
     assert other.output_shape[0] == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
