@@ -9,7 +9,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     In training Keras composes it of ten operations, each of which reads or writes the whole map;
     the kernel takes a third of their time on a CPU. The values are the same up to rounding. Where
-    statistics are not learned, and on other backends, Keras's own `call` is used.
+    statistics are not learned, in float64 and on other backends Keras's own `call` is used.
 
     Example:
 
@@ -19,7 +19,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
+        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64"
+        if not (fused and training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 

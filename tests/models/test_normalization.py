@@ -39,6 +39,13 @@ def test_training(shape):
         np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_float64():
+    x = tf.cast(maps(4, 5, 6, 3), "float64")
+    expected, received = (layer(x, training=True) for layer in layers("float64"))
+    assert received.dtype == "float64"
+    np.testing.assert_array_equal(received, expected)
+
+
 def test_half_precision():
     x = tf.cast(maps(4, 5, 6, 3), "bfloat16")
     expected, received = (layer(x, training=True) for layer in layers("mixed_bfloat16"))
