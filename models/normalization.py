@@ -8,8 +8,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation of feature maps `(B, H, W, F)`, with TensorFlow's own kernel.
 
     In training Keras composes it of ten operations, each of which reads or writes the whole map;
-    the kernel takes a third of their time on a CPU. The values are the same up to rounding. Where
-    statistics are not learned, in float64 and on other backends Keras's own `call` is used.
+    the one kernel is faster (`benchmarks/normalization.py`). The values are the same up to
+    rounding. Where statistics are not learned, in float64 and on other backends Keras's own `call`
+    is used.
 
     Example:
 

@@ -41,7 +41,10 @@ def positive_rows(count, positive_fraction):
 
 
 def take_rows(values, index):
-    """Of each picture's `(B, N, ...)` the rows `(B, K)`: `(B, K, ...)`."""
+    """Of each picture's `(B, N, ...)` the rows `(B, K)`: `(B, K, ...)`.
+
+    As `take_along_axis`, but without an index for each of many channels.
+    """
     count = ops.shape(values)[1]
     first = count * ops.arange(ops.shape(values)[0], dtype="int32")
     rows = ops.reshape(values, (-1, *values.shape[2:]))
