@@ -89,7 +89,7 @@ class CascadeRCNN(FasterRCNN):
         stages = [first]
         for head, before in zip(self.later_heads, (_FIRST, _SECOND), strict=True):
             rois = self._refined(stages[-1], before.variance)
-            looked = self._head_predictions(head, first["maps"], rois, training)
+            looked = self._head_predictions(head, first["cells"], rois, training)
             stages.append({**stages[-1], **looked})
         return stages
 

@@ -9,7 +9,7 @@ from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
 from harmonic_tf.models.region_heads import box_head
-from harmonic_tf.models.roi import roi_align, sample_rows
+from harmonic_tf.models.roi import join_cells, roi_align, sample_rows
 from harmonic_tf.models.rpn import RPNHead, propose
 from harmonic_tf.ops import IGNORED, global_sum
 
@@ -121,7 +121,7 @@ class FasterRCNN(Detector, keras.Model):
         coarser = layers.MaxPooling2D(1, 2, padding="same", name="coarser")(maps[-1])
         maps = [*maps, coarser]
         rpn = RPNHead(len(_RATIOS), self.filters, name="rpn")(maps)
-        outputs = {"maps": maps, **{f"rpn_{key}": value for key, value in rpn.items()}}
+        outputs = {"cells": join_cells(maps), **{f"rpn_{key}": value for key, value in rpn.items()}}
         network = keras.Model(images, outputs, name="first_stage")
         return network, [tuple(x.shape[1:3]) for x in maps]
 
@@ -138,7 +138,7 @@ class FasterRCNN(Detector, keras.Model):
         rois = self._propose(predictions)
         return {
             **predictions,
-            **self._head_predictions(self.head, predictions["maps"], rois, training),
+            **self._head_predictions(self.head, predictions["cells"], rois, training),
         }
 
     def _propose(self, predictions):
@@ -153,10 +153,10 @@ class FasterRCNN(Detector, keras.Model):
             after,
         )
 
-    def _head_predictions(self, head, maps, rois, training):
+    def _head_predictions(self, head, cells, rois, training):
         """What a box head predicts for regions `(B, R, 4)`."""
         count = rois.shape[1]
-        predictions = head(self._pool(maps, rois, self.roi_size), training=training)
+        predictions = head(self._pool(cells, rois, self.roi_size), training=training)
         logits = ops.reshape(predictions["classification"], (-1, count, self.num_classes + 1))
         shape = (-1, count, 4) if self.class_agnostic else (-1, count, self.num_classes, 4)
         return {
@@ -165,12 +165,13 @@ class FasterRCNN(Detector, keras.Model):
             "classification": logits,
         }
 
-    def _pool(self, maps, rois, size):
+    def _pool(self, cells, rois, size):
         """The features of regions `(B, R, 4)`: `(B * R, size, size, F)`.
 
         The coarsest map, which only has anchors, is not among those that regions are read from.
         """
-        pooled = roi_align(maps[: len(self.levels)], rois, self.image_size, size)
+        sizes = self._map_sizes[: len(self.levels)]
+        pooled = roi_align(cells, sizes, rois, self.image_size, size)
         return ops.reshape(pooled, (-1, size, size, self.filters))
 
     @property
@@ -215,7 +216,7 @@ class FasterRCNN(Detector, keras.Model):
         rois = ops.where(used[..., None], rois, -1.0)
         return {
             **predictions,
-            **self._head_predictions(self.head, predictions["maps"], rois, training=True),
+            **self._head_predictions(self.head, predictions["cells"], rois, training=True),
         }
 
     def further_losses(self, y, image_size, predictions, sample_weight):
@@ -230,7 +231,7 @@ class FasterRCNN(Detector, keras.Model):
                 used, ops.take_along_axis(targets["classification"], index, axis=1), IGNORED
             ),
         }
-        rpn = self.first_stage.get_layer("rpn")(predictions["maps"], index)
+        rpn = self.first_stage.get_layer("rpn")(predictions["cells"], index)
         loss = self._stage_loss(self.harmonize_rpn, _VARIANCE)
         total, parts = loss.with_parts(sampled, rpn, sample_weight)
         positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)

@@ -62,7 +62,7 @@ class MaskRCNN(FasterRCNN):
         own = {key: take_rows(value, index) for key, value in objects.items()}
         seen = resample(own["masks"], own["boxes"], rois, self.mask_size)
         target = ops.cast(seen >= 0.5, "float32")
-        logits = self._mask_logits(predictions["maps"], rois, own["classes"], training=True)
+        logits = self._mask_logits(predictions["cells"], rois, own["classes"], training=True)
         terms = ops.mean(ops.binary_crossentropy(target, logits, from_logits=True), axis=(2, 3))
         positive = ops.cast(ops.equal(label, 0), "float32")
         terms, count = terms * positive, ops.sum(positive)
@@ -71,9 +71,9 @@ class MaskRCNN(FasterRCNN):
             terms = terms * ops.cast(sample_weight, "float32")[:, None]
         return ops.sum(terms) / ops.maximum(global_sum(count), 1.0)
 
-    def _mask_logits(self, maps, rois, classes, training):
+    def _mask_logits(self, cells, rois, classes, training):
         """Logits of the mask of one class in each region, `(B, R, 28, 28)`."""
-        pooled = self._pool(maps, rois, self.mask_size // 2)
+        pooled = self._pool(cells, rois, self.mask_size // 2)
         logits = self.mask_head(pooled, training=training)
         shape = (-1, rois.shape[1], self.mask_size, self.mask_size, self.num_classes)
         one_class = ops.one_hot(ops.maximum(ops.cast(classes, "int32"), 0), self.num_classes)
@@ -83,7 +83,7 @@ class MaskRCNN(FasterRCNN):
         """Detections and, in the frames of their boxes, `"masks"`: `(B, D, 28, 28)` from 0 to 1."""
         found = super().decode_predictions(predictions, images)
         rois = self._boxes(found, self.image_size)
-        logits = self._mask_logits(predictions["maps"], rois, found["classes"], training=False)
+        logits = self._mask_logits(predictions["cells"], rois, found["classes"], training=False)
         present = (found["classes"] >= 0)[..., None, None]
         return {**found, "masks": ops.where(present, ops.sigmoid(logits), -1.0)}
 

@@ -51,36 +51,41 @@ def take_rows(values, index):
     return ops.take(rows, first[:, None] + ops.cast(index, "int32"), axis=0)
 
 
-def roi_align(maps, rois, image_size, size, canonical_size=224.0, canonical_level=2):
+def join_cells(maps):
+    """The cells of feature maps `(B, H, W, F)` in one row, map by map: `(B, N, F)`."""
+    return ops.concatenate(
+        [ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in maps], axis=1
+    )
+
+
+def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canonical_level=2):
     """RoIAlign (He et al. 2017), aligned, with 2 x 2 samples a bin, on a feature pyramid.
 
     A box is read from the map that suits its size: one of `canonical_size` from the map at
     `canonical_level`, one twice as large from the next coarser (Lin et al. 2017, equation 1).
 
     Args:
-        maps: list of feature maps `(B, H, W, F)`, finest first.
+        cells: `(B, N, F)`, feature maps as `join_cells` has them, finest first. There may be
+            more of them, which are not read.
+        sizes: (height, width) of each map that is read.
         rois: float tensor `(B, R, 4)`, x1, y1, x2, y2 in pixels.
         image_size: (height, width) of the picture in pixels.
         size: int S. Bins along each axis.
         canonical_size: float. Square root of an area, in pixels.
-        canonical_level: int. Index in `maps`.
+        canonical_level: int. Index in `sizes`.
 
     Returns:
         Tensor `(B, R, S, S, F)`.
     """
-    level = _levels(rois, len(maps), canonical_size, canonical_level)
-    heights, widths = [x.shape[1] for x in maps], [x.shape[2] for x in maps]
-    sizes = [height * width for height, width in zip(heights, widths, strict=True)]
+    level = _levels(rois, len(sizes), canonical_size, canonical_level)
+    heights, widths = zip(*sizes, strict=True)
+    counts = [height * width for height, width in sizes]
     height, width, start = (
         ops.take(ops.array(values, "int32"), level, axis=0)
-        for values in (heights, widths, list(itertools.accumulate(sizes, initial=0))[:-1])
+        for values in (heights, widths, list(itertools.accumulate(counts, initial=0))[:-1])
     )
-    channels = maps[0].shape[-1]
-    cells = ops.concatenate(
-        [ops.reshape(x, (-1, x.shape[1] * x.shape[2], channels)) for x in maps], 1
-    )
-    first = sum(sizes) * ops.arange(ops.shape(cells)[0], dtype="int32")
-    start = start + first[:, None]
+    batch, count, channels = ops.shape(cells)
+    start = start + count * ops.arange(batch, dtype="int32")[:, None]
     cells = ops.reshape(cells, (-1, channels))
 
     row, row_weight = _samples(rois[..., 1], rois[..., 3], height, image_size[0], size)
@@ -115,7 +120,9 @@ def _sparse_product(values, index, weight):
         def gradient(upstream):
             # A matrix cannot be kept from above: an exported function may not capture one.
             matrix = _sparse_matrix(index, weight, rows)
-            return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=upstream, transpose_a=True)
+            # Its own `transpose_a` takes two to three times as long.
+            transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=upstream.dtype)
+            return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
 
         matrix = _sparse_matrix(index, weight, rows)
         return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=values), gradient

@@ -19,7 +19,8 @@ class RPNHead(layers.Layer):
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        maps: list of feature maps `(B, H, W, F)`, finest first.
+        maps: list of feature maps `(B, H, W, F)`, finest first; where `index` is given, the cells
+            of the same maps, `(B, N, F)`, as `join_cells` has them.
         index: None, or an int tensor `(B, K)`: the anchors to predict for, K a picture. The few
             that are learned from cost little so, and their gradient next to nothing.
 
@@ -43,6 +44,7 @@ class RPNHead(layers.Layer):
         self.classification = convolution(2 * anchors_per_cell, 1, "classification")
 
     def build(self, maps_shape):
+        self._sizes = [tuple(shape[1:3]) for shape in maps_shape]
         self.convolution.build(maps_shape[0])
         for head in (self.box, self.classification):
             head.build((*maps_shape[0][:-1], self.filters))
@@ -64,15 +66,11 @@ class RPNHead(layers.Layer):
             ),
         }
 
-    def _of_anchors(self, maps, index):
+    def _of_anchors(self, cells, index):
         """The predictions for `(B, K)` anchors, each from the 3 x 3 cells around its own."""
         index = ops.cast(index, "int32")
-        count, channels = index.shape[1], maps[0].shape[-1]
-        sizes = [x.shape[1:3] for x in maps]
-        around = ops.take(_neighbours(sizes), index // self.anchors_per_cell, axis=0)
-        cells = ops.concatenate(
-            [ops.reshape(x, (-1, x.shape[1] * x.shape[2], channels)) for x in maps], axis=1
-        )
+        count, channels = index.shape[1], cells.shape[-1]
+        around = ops.take(_neighbours(self._sizes), index // self.anchors_per_cell, axis=0)
         patches = take_rows(cells, ops.reshape(ops.maximum(around, 0), (-1, 9 * count)))
         inside = ops.cast(ops.reshape(around >= 0, (-1, 9 * count, 1)), patches.dtype)
         patches = ops.reshape(patches * inside, (-1, count, 9 * channels))

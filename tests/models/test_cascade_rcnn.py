@@ -43,9 +43,9 @@ def test_each_head_sees_the_boxes_of_the_one_before(pictures):
     say(model.head, deltas=[1, 0, 0, 0])
     say(model.later_heads[0], deltas=[0, 0, 0, np.log(0.5) / 0.1])
     first = np.array([[[20, 40, 60, 80], [100, 100, 140, 158], [-1, -1, -1, -1]]], "float32")
-    maps = model.first_stage(np.zeros((1, *SIZE, 3), "float32"))["maps"]
-    looked = model._head_predictions(model.head, maps, first, training=False)
-    _, second, third = model._stages({"maps": maps, **looked}, training=False)
+    cells = model.first_stage(np.zeros((1, *SIZE, 3), "float32"))["cells"]
+    looked = model._head_predictions(model.head, cells, first, training=False)
+    _, second, third = model._stages({"cells": cells, **looked}, training=False)
     moved = [[20, 44, 60, 84], [100, 105.8, 140, 160], [-1] * 4]
     np.testing.assert_allclose(second["rois"][0], moved, atol=1e-3)
     narrower = [[30, 44, 50, 84], [110, 105.8, 130, 160], [-1] * 4]

@@ -35,7 +35,7 @@ def test_shapes_of_predictions(pictures, class_agnostic):
 
 def test_training_stops_after_the_first_stage(pictures):
     predictions = build()(pictures[0], training=True)
-    assert set(predictions) == {"maps", "rpn_box", "rpn_classification"}
+    assert set(predictions) == {"cells", "rpn_box", "rpn_classification"}
 
 
 def test_each_region_is_judged_by_the_box_of_its_class():
@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_both_stages(pictures, harmonize_rpn):
     first = model(images, training=True)
     candidates = np.concatenate([model._propose(first), targets["boxes"]], axis=1)
     second = model._head_predictions(
-        model.head, first["maps"], tf.constant(candidates), training=True
+        model.head, first["cells"], tf.constant(candidates), training=True
     )
     y_true = model.encode_targets(targets, predictions=second)
     assert np.sum(np.array(y_true["classification"]) >= 0) > 0
@@ -129,7 +129,7 @@ def test_no_proposals_at_all(pictures):
     assert np.isfinite(float(model.compute_loss(images, targets, predictions)))
     rois = model._propose(predictions)
     assert (np.array(rois) == -1).all()
-    second = model._head_predictions(model.head, predictions["maps"], rois, training=False)
+    second = model._head_predictions(model.head, predictions["cells"], rois, training=False)
     assert np.isfinite(np.array(second["classification"])).all()
     found = model.decode_predictions({**predictions, **second}, images)
     assert not np.any(found["num_detections"])

@@ -24,8 +24,8 @@ def pictures():
 
 def sampled(model, rois):
     """As after the head: its sample, of which the first quarter are positives, and the maps."""
-    maps = model.first_stage(np.zeros((len(rois), 160, 208, 3), "float32"))["maps"]
-    return {"rois": np.array(rois, "float32"), "maps": maps}
+    cells = model.first_stage(np.zeros((len(rois), 160, 208, 3), "float32"))["cells"]
+    return {"rois": np.array(rois, "float32"), "cells": cells}
 
 
 def logits_of(model, value):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harmonic_tf.models.roi import roi_align, sample_rows
+from harmonic_tf.models.roi import join_cells, roi_align, sample_rows
 
 
 def reference(maps, rois, image_size, size, canonical_size, canonical_level):
@@ -61,7 +61,10 @@ def pyramid(seed=0):
 
 
 def align(maps, rois, size=3):
-    return roi_align(maps, np.asarray(rois, "float32"), IMAGE_SIZE, size, **SETTINGS)
+    sizes = [x.shape[1:3] for x in maps]
+    coarser = np.full((maps[0].shape[0], 1, 1, 3), np.nan, "float32")  # not to be read
+    cells = join_cells([*maps, coarser])
+    return roi_align(cells, sizes, np.asarray(rois, "float32"), IMAGE_SIZE, size, **SETTINGS)
 
 
 def test_equals_the_reference_on_random_boxes():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harmonic_tf.models.roi import join_cells
 from harmonic_tf.models.rpn import RPNHead, propose
 
 VARIANCE = (1.0, 1.0, 1.0, 1.0)
@@ -29,7 +30,7 @@ def test_predictions_of_some_anchors_are_those_of_all():
     assert everything["box"].shape == (2, 81, 4)
     assert everything["classification"].shape == (2, 81, 2)
     index = np.stack([np.random.default_rng(i).permutation(81) for i in range(2)])
-    some = head(maps, tf.constant(index))
+    some = head(join_cells(maps), tf.constant(index))
     for key, values in everything.items():
         expected = np.take_along_axis(np.array(values), index[..., None], axis=1)
         np.testing.assert_allclose(some[key], expected, atol=1e-6, err_msg=key)
@@ -41,7 +42,7 @@ def test_gradient_of_some_anchors_is_that_of_all():
     sources = [*maps, *(weight.value for weight in head.trainable_weights)]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(maps)
-        everything, some = head(maps), head(maps, index)
+        everything, some = head(maps), head(join_cells(maps), index)
         expected = sum(
             tf.reduce_sum(tf.sin(tf.gather(values, index, batch_dims=1)))
             for values in everything.values()
