@@ -1,11 +1,13 @@
 """A grouped convolution whose gradient is fast on every backend."""
 
 import keras
-from keras import layers, ops
+from keras import ops
+
+from harmonic_tf.models.convolution import Conv2D
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class GroupedConv2D(layers.Conv2D):
+class GroupedConv2D(Conv2D):
     """`keras.layers.Conv2D` that computes groups another way on TensorFlow.
 
     Keras hands grouped convolutions to XLA there, whose gradient takes seconds on a CPU. Arguments,

@@ -7,7 +7,8 @@ its pyramid levels, all Keras tensors. What prepares the pictures is part of the
 import keras
 from keras import layers
 
-from harmonic_tf.models.normalization import BatchNormalization, with_own_normalization
+from harmonic_tf.models.convolution import Conv2D
+from harmonic_tf.models.normalization import BatchNormalization
 
 LEVELS = ("P2", "P3", "P4", "P5")
 
@@ -37,7 +38,7 @@ def _residual(x, filters, strides, name):
 
 
 def _convolution(x, filters, size=3, strides=1, relu=True, name=None):
-    x = layers.Conv2D(
+    x = Conv2D(
         filters,
         size,
         strides=strides,
@@ -57,13 +58,26 @@ def resnet(application, blocks):
         network = getattr(keras.applications, application)(
             include_top=False, weights=None, input_shape=images.shape[1:]
         )
-        network = with_own_normalization(network, subtract_mean(images))
+        network = with_own_layers(network, subtract_mean(images))
         return {
             level: network.get_layer(f"conv{i + 2}_block{block}_out").output
             for i, (level, block) in enumerate(zip(LEVELS, blocks, strict=True))
         }
 
     return features
+
+
+def with_own_layers(network, inputs):
+    """A copy of a functional model on other inputs, with our layers for those of Keras."""
+    own = {
+        keras.layers.BatchNormalization: BatchNormalization,
+        keras.layers.Conv2D: Conv2D,
+    }
+
+    def replace(layer):
+        return own.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    return keras.models.clone_model(network, input_tensors=inputs, clone_function=replace)
 
 
 def resnet_weights(application):

@@ -39,14 +39,3 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, biased)):
             moving.assign(moving * self.momentum + new * (1.0 - self.momentum))
         return normalized
-
-
-def with_own_normalization(network, inputs):
-    """A copy of a functional model on other inputs, with this batch normalisation for Keras's."""
-
-    def replace(layer):
-        keras_s = type(layer) is keras.layers.BatchNormalization
-        kind = BatchNormalization if keras_s else type(layer)
-        return kind.from_config(layer.get_config())
-
-    return keras.models.clone_model(network, input_tensors=inputs, clone_function=replace)

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from harmonic_tf.models.convolution import Conv2D
+
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
 class FeaturePyramid(layers.Layer):
@@ -41,7 +43,7 @@ class FeaturePyramid(layers.Layer):
 
         def convolution(name, size, **settings):
             settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
-            return layers.Conv2D(filters, size, name=name, **settings)
+            return Conv2D(filters, size, name=name, **settings)
 
         self.laterals = [convolution(f"lateral_{level}", 1) for level in self.levels]
         self.refinements = [convolution(f"output_{level}", 3) for level in self.levels]
@@ -97,6 +99,10 @@ class FeaturePyramid(layers.Layer):
 
 def _upsample_like(coarse, fine):
     """Doubles a map by repetition and cuts it to the size of the finer one."""
-    doubled = keras.ops.repeat(keras.ops.repeat(coarse, 2, axis=1), 2, axis=2)
-    shape = keras.ops.shape(fine)
-    return doubled[:, : shape[1], : shape[2]]
+    height, width = keras.ops.shape(coarse)[1:3]
+    doubled = keras.ops.image.resize(coarse, (2 * height, 2 * width), interpolation="nearest")
+    size = tuple(fine.shape[1:3])
+    if None not in size and size == tuple(doubled.shape[1:3]):
+        return doubled
+    height, width = keras.ops.shape(fine)[1:3]
+    return doubled[:, :height, :width]

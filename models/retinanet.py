@@ -7,6 +7,7 @@ import keras_cv
 from keras import layers, ops
 
 from harmonic_tf.models.backbones import level_layer_names
+from harmonic_tf.models.convolution import Conv2D
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.pyramid import FeaturePyramid
 
@@ -194,7 +195,7 @@ class RetinaNetHead(layers.Layer):
         self.settings = {"outputs": outputs, "depth": depth, "filters": filters, "prior": prior}
         bias = 0.0 if prior is None else math.log(prior / (1 - prior))
         self.convolutions = [
-            layers.Conv2D(
+            Conv2D(
                 filters,
                 3,
                 padding="same",
@@ -205,7 +206,7 @@ class RetinaNetHead(layers.Layer):
             )
             for i in range(depth)
         ]
-        self.prediction = layers.Conv2D(
+        self.prediction = Conv2D(
             outputs,
             3,
             padding="same",

@@ -5,6 +5,7 @@ from keras import layers
 
 from harmonic_tf.models.anchors import grid_anchors
 from harmonic_tf.models.backbones import pyramid_features
+from harmonic_tf.models.convolution import Conv2D
 from harmonic_tf.models.detector import Detector, Preset
 
 
@@ -133,7 +134,7 @@ def predict_rows(maps, anchor_shapes, columns):
     outputs = {key: [] for key in columns}
     for i, (x, shapes) in enumerate(zip(maps, anchor_shapes, strict=True)):
         for key, size in columns.items():
-            rows = layers.Conv2D(len(shapes) * size, 3, padding="same", name=f"{key}_{i}")(x)
+            rows = Conv2D(len(shapes) * size, 3, padding="same", name=f"{key}_{i}")(x)
             outputs[key].append(layers.Reshape((-1, size), name=f"{key}_{i}_rows")(rows))
     return {
         key: layers.Concatenate(axis=1, dtype="float32", name=key)(rows)
@@ -144,7 +145,7 @@ def predict_rows(maps, anchor_shapes, columns):
 def convolution(x, filters, size=3, name=None, **settings):
     """A convolution, He-initialised as those before a ReLU want it."""
     settings = {"padding": "same", "kernel_initializer": "he_normal", **settings}
-    return layers.Conv2D(filters, size, name=name, **settings)(x)
+    return Conv2D(filters, size, name=name, **settings)(x)
 
 
 def deconvolution(x, like, filters, name):

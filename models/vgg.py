@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from harmonic_tf.models.convolution import Conv2D
 from harmonic_tf.models.networks import read_application, subtract_mean
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -48,7 +49,7 @@ def vgg16(images):
 
 
 def _convolution(x, filters, size, padding="same", **settings):
-    return layers.Conv2D(filters, size, padding=padding, activation="relu", **settings)(x)
+    return Conv2D(filters, size, padding=padding, activation="relu", **settings)(x)
 
 
 def load_vgg16(network, weights):
