@@ -13,7 +13,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import side_by_side
-import tensorflow as tf
 
 from harmonic_tf.models.normalization import BatchNormalization
 
@@ -22,28 +21,12 @@ MAPS = ((16, 40, 52, 32), (16, 20, 26, 64), (1, 200, 200, 256), (1, 50, 50, 1024
 LAYERS = {KERAS: keras.layers.BatchNormalization, side_by_side.OURS: BatchNormalization}
 
 
-def step(layer, shape):
-    """A function that does one forward and backward pass and waits for its result."""
-    inputs, upstream = tf.random.normal(shape), tf.random.normal(shape)
-    layer.build(shape)
-
-    @tf.function
-    def gradients():
-        sources = [inputs, layer.gamma.value, layer.beta.value]
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = layer(inputs, training=True)
-        return tape.gradient(outputs, sources, upstream)
-
-    return lambda: gradients()[0].numpy()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repetitions", type=int, default=15)
     options = parser.parse_args()
     for shape in MAPS:
-        steps = {name: step(layer(), shape) for name, layer in LAYERS.items()}
+        steps = {name: side_by_side.layer_step(layer(), shape) for name, layer in LAYERS.items()}
         turns = side_by_side.take_turns(steps, options.repetitions)
         heading = "maps of " + " x ".join(map(str, shape))
         print("", side_by_side.table(heading, turns, (KERAS,)), sep="\n", flush=True)

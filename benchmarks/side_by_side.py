@@ -1,4 +1,4 @@
-"""What the benchmarks of whole models share: the RetinaNets compared, their turns and their table.
+"""What the benchmarks share: the RetinaNets compared, a layer's step, their turns and their table.
 
 All RetinaNets of a group have the same network: the same backbone, KerasCV's default feature
 pyramid (P3 to P7), heads (3 convolutions of 256 channels) and 9 anchors a cell.
@@ -92,6 +92,23 @@ def _keras_hub_retinanet(backbone, classes):
     return keras_hub.models.RetinaNetObjectDetector(
         pyramid, classes, bounding_box_format="xyxy", pre_logits_num_conv_layers=3
     )
+
+
+def layer_step(layer, shape):
+    """A function that does one pass of a layer in training, forward and backward, and waits."""
+    layer.build(shape)
+    inputs = tf.random.normal(shape)
+    upstream = tf.random.normal(layer.compute_output_shape(shape))
+
+    @tf.function
+    def gradients():
+        sources = [inputs, *(weight.value for weight in layer.trainable_weights)]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+        return tape.gradient(outputs, sources, upstream)
+
+    return lambda: gradients()[0].numpy()
 
 
 class Turn(NamedTuple):

@@ -14,19 +14,19 @@ class Conv2D(layers.Conv2D):
 
     A 1 x 1 convolution is one product of the cells and the kernel, and so is its gradient; the
     gradient of a larger kernel on large maps is a product for each of its cells
-    (`benchmarks/convolution.py`). Elsewhere, on a GPU and on other backends it is Keras's own
+    (`benchmarks/convolution.py`). With strides, on a GPU and on other backends it is Keras's own
     `call`. Arguments and weights are those of `keras.layers.Conv2D`, the values the same up to
     rounding.
 
     Example:
 
-    >>> layer = Conv2D(8, 1, strides=2)
+    >>> layer = Conv2D(8, 1)
     >>> tuple(layer(np.zeros((1, 5, 6, 4))).shape)
-    (1, 3, 3, 8)
+    (1, 5, 6, 8)
     """
 
     def call(self, inputs):
-        if self._can_be_products() and self.kernel_size == (1, 1):
+        if self._can_be_products() and self.kernel_size == self.strides == (1, 1):
             return self._product_of_cells(inputs)
         return super().call(inputs)
 
@@ -55,8 +55,6 @@ class Conv2D(layers.Conv2D):
     def _product_of_cells(self, inputs):
         import tensorflow as tf
 
-        if self.strides != (1, 1):
-            inputs = inputs[:, :: self.strides[0], :: self.strides[1]]
         outputs = tf.reshape(inputs, (-1, inputs.shape[-1])) @ self.kernel[0, 0]
         if self.use_bias:  # here, where TensorFlow makes one operation of both
             outputs = tf.nn.bias_add(outputs, self.bias)
