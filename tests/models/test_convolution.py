@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from differentiate_layer import output_and_gradients
 
 from harmonic_tf.models.convolution import Conv2D, convolve_same
 
@@ -25,14 +26,6 @@ def both(settings, shape, dtype="float32"):
     for layer in layers:
         layer.set_weights(weights)
     return layers
-
-
-def output_and_gradients(layer, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x)
-        loss = tf.reduce_sum(tf.sin(y))
-    return [y, *tape.gradient(loss, [x, *layer.trainable_weights])]
 
 
 @pytest.mark.parametrize("shape", [SMALL, LARGE])

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from differentiate_layer import output_and_gradients
 
 from harmonic_tf.models import grouped_convolution
 from harmonic_tf.models.grouped_convolution import GroupedConv2D
@@ -27,14 +28,6 @@ def skipped_without_one_dnn():
 def use(form, monkeypatch):
     gpus = {"split": [], "whole": ["a GPU"]}
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus[form])
-
-
-def output_and_gradients(layer, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layer(x)
-        loss = tf.reduce_sum(tf.sin(y))
-    return [y, *tape.gradient(loss, [x, *layer.trainable_weights])]
 
 
 @pytest.mark.parametrize("form", ["split", "whole"])
