@@ -89,7 +89,8 @@ class Evaluator:
                 spec(*model.image_size, 3),
                 {"boxes": spec(None, 4), "classes": spec(None)},
                 {"scale": spec(2), "offset": spec(2), "size": spec(2, dtype=tf.int32)},
-            ]
+            ],
+            autograph=False,
         )
         def step(images, objects, geometry):
             raw = model(images, training=False)

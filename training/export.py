@@ -40,7 +40,7 @@ def serving_function(model):
     types = (tf.float32, tf.float32, tf.float32, tf.int32)
     fitted = tuple(map(tf.TensorSpec, shapes, types))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
     def serve(images):
         def fit(encoded):
             return fit_image(encoded, model.image_size, model.resize)

@@ -168,7 +168,7 @@ def make_train_step(model, clip_norm, strategy):
         model.optimizer.apply([gradient / count for gradient in gradients], variables)
         return loss
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(batch):
         loss = strategy.run(replica_step, args=(batch,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None)

@@ -164,7 +164,9 @@ def _detection_step(model):
         return tf.TensorSpec((None, *shape), dtype)
 
     signature = [spec(*model.image_size, 3), spec(2), spec(2), spec(2, dtype=tf.int32)]
-    return tf.function(lambda *inputs: detect(model, *inputs), input_signature=signature)
+    return tf.function(
+        lambda *inputs: detect(model, *inputs), input_signature=signature, autograph=False
+    )
 
 
 def _detect(step, inputs):

@@ -99,7 +99,7 @@ class TrainBatches:
         read = _reader(data)
         draw_masks = _mask_drawer(data, trained) if masks else None
 
-        @tf.function
+        @tf.function(autograph=False)
         def plan(number, indices, epoch_seed):
             seed = tf.random.fold_in(epoch_seed, number)
             window_seed, flip_seed, colour_seed = tf.unstack(tf.random.split(seed, 3))
@@ -114,7 +114,7 @@ class TrainBatches:
             framed = (numbers, move_back(placed, placement.scale, placement.offset))
             return indices, placement, flips, colours, targets, *(framed if masks else ())
 
-        @tf.function
+        @tf.function(autograph=False)
         def show(index, placement, flips, colours, targets, *framed):
             image = render(read(index), Placement(*placement), image_size)
             if augmentation.flip:
