@@ -258,6 +258,12 @@ class Detector:
         converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
         return {**detections, "boxes": ops.where(found, converted, -1.0)}
 
+    def make_train_function(self, force=False):
+        """As Keras's. A step that makes the optimizer's variables would be traced twice."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     # Keras's own steps: KerasCV's know neither sample weights nor `train_on_batch`.
     def train_step(self, *args):
         return keras.Model.train_step(self, *args[:-1], _unpack(args[-1]))
