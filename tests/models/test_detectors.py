@@ -5,9 +5,8 @@ import inspect
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from other_backbones import LIBRARIES, ssd_on
-from plain_rectangles import average_precision, no_objects, rectangles
+from plain_rectangles import average_precision, batches, no_objects, rectangles
 
 from harmonic_tf import models
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
@@ -22,22 +21,18 @@ def build(preset, **settings):
     return models.from_preset(preset, num_classes=3, **settings)
 
 
-def batches(images, targets, repeat=1):
-    return tf.data.Dataset.from_tensors((images, targets)).repeat(repeat)
-
-
 def fit(model, dataset, **settings):
     return model.fit(dataset, verbose=0, shuffle=False, **settings).history
 
 
-def learn(preset, pictures, loss, steps=200):
+def learn(preset, pictures, loss, steps=120):
     model = build(preset)
     rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=3e-3, warmup_steps=20)
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, global_clipnorm=10.0),
         loss=loss(**model.loss_settings),
     )
-    fit(model, batches(*pictures, repeat=steps))
+    fit(model, batches(pictures, repeat=steps))
     return model
 
 
@@ -78,7 +73,7 @@ def test_full_size_presets_take_a_step(preset):
     images, targets = rectangles(count=1, image_size=model.image_size)
     stem = model.trainable_weights[0]
     before = np.array(stem)
-    assert np.isfinite(fit(model, batches(images, targets))["loss"][0])
+    assert np.isfinite(fit(model, batches((images, targets)))["loss"][0])
     assert np.any(np.array(stem) != before)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 24 * 2**20
 
@@ -93,7 +88,7 @@ def test_saved_and_loaded_predicts_the_same(trained, tmp_path):
     expected, received = (m.predict(images, verbose=0) for m in (model, loaded))
     for key in expected:
         np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
-    before, after = (m.evaluate(batches(images, targets), verbose=0) for m in (model, loaded))
+    before, after = (m.evaluate(batches((images, targets)), verbose=0) for m in (model, loaded))
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
@@ -141,7 +136,7 @@ def test_predict_gives_kerascv_dictionary(preset):
 def test_metrics_of_training(preset):
     model = build(preset)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
-    history = fit(model, batches(*rectangles()))
+    history = fit(model, batches(rectangles()))
     own = {"arm_loss", "rpn_loss", "mask_loss", "first_stage_loss", "second_stage_loss"}
     assert set(history) - own == {
         "loss",
@@ -157,6 +152,22 @@ def test_metrics_of_training(preset):
     assert history["mean_p"] == history["beta_c"]
 
 
+@pytest.mark.parametrize("preset", ["ssd_tiny", "retinanet_tiny"])
+def test_fit_traces_the_step_once(preset, monkeypatch):
+    model = build(preset)
+    model.compile(optimizer="adamw", loss=DetectionLoss(**model.loss_settings))
+    traced = []
+    compute_loss = model.compute_loss
+
+    def counted(*args, **kwargs):
+        traced.append(args)
+        return compute_loss(*args, **kwargs)
+
+    monkeypatch.setattr(model, "compute_loss", counted)
+    fit(model, batches(rectangles(), repeat=2))
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize("preset", ["ssd_tiny", "dssd_tiny", "retinanet_tiny"])
 def test_reported_loss_is_that_of_the_contract(preset):
     model = build(preset)
@@ -164,7 +175,7 @@ def test_reported_loss_is_that_of_the_contract(preset):
     model.compile(optimizer="sgd", loss=loss)
     images, targets = rectangles()
     expected = float(loss(model.encode_targets(targets), model(images)))
-    received = model.evaluate(batches(images, targets), verbose=0, return_dict=True)["loss"]
+    received = model.evaluate(batches((images, targets)), verbose=0, return_dict=True)["loss"]
     assert received == pytest.approx(expected, rel=1e-5)
 
 
@@ -214,7 +225,7 @@ def test_a_batch_without_objects(preset, room):
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     images, _ = rectangles(count=2)
     targets = no_objects(2, room)
-    history = fit(model, batches(images, targets, repeat=2))
+    history = fit(model, batches((images, targets), repeat=2))
     assert np.isfinite(history["loss"][0])
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
@@ -252,8 +263,8 @@ def test_kerascv_dictionary_of_a_batch(preset):
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     images, targets = rectangles(count=2)
     data = {"images": images, "bounding_boxes": targets}
-    model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False)
-    assert model.evaluate(tf.data.Dataset.from_tensors(data), verbose=0)
+    model.fit(batches(data), verbose=0, shuffle=False)
+    assert model.evaluate(batches(data), verbose=0)
 
 
 @pytest.mark.parametrize("preset", TINY)
@@ -266,7 +277,7 @@ def test_half_precision(preset):
         keras.config.set_dtype_policy(policy)
     model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
     images, targets = rectangles(count=2)
-    assert np.isfinite(fit(model, batches(images, targets))["loss"][0])
+    assert np.isfinite(fit(model, batches((images, targets)))["loss"][0])
     found = model.decode_predictions(model(images), images)
     assert keras.backend.standardize_dtype(found["boxes"].dtype) == "float32"
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from plain_rectangles import rectangles
+from plain_rectangles import batches, rectangles
 
 from harmonic_tf import boxes
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
@@ -110,9 +110,7 @@ def test_the_loss_is_that_of_both_stages(pictures, harmonize_arm):
         arm_targets,
         {"box": predictions["arm_box"], "classification": predictions["arm_classification"]},
     )
-    received = model.evaluate(
-        tf.data.Dataset.from_tensors((images, targets)), verbose=0, return_dict=True
-    )
+    received = model.evaluate(batches((images, targets)), verbose=0, return_dict=True)
     assert received["loss"] == pytest.approx(float(odm + arm), rel=1e-4)
     assert received["arm_loss"] == pytest.approx(float(arm), rel=1e-4)
 

@@ -4,8 +4,7 @@ import keras
 import keras_cv
 import numpy as np
 import pytest
-import tensorflow as tf
-from plain_rectangles import rectangles
+from plain_rectangles import batches, rectangles
 
 from harmonic_tf.models import PyramidBackbone, RetinaNet
 
@@ -66,7 +65,7 @@ def test_targets_are_kerascvs(ours, theirs):
 
 def test_kerascvs_own_losses_still_work(ours, theirs, tmp_path):
     images, targets = batch(2)
-    data = tf.data.Dataset.from_tensors((images, targets))
+    data = batches((images, targets))
     histories = []
     for model in (theirs, ours):
         model.compile(optimizer="sgd", box_loss="smoothl1", classification_loss="focal")

@@ -92,7 +92,14 @@ class ToyBatches:
             classes = np.where(np.arange(4) < np.resize(self.positives, count)[:, None], 1.0, -1.0)
             classes = classes.astype("float32")
         data = tf.data.Dataset.from_tensor_slices((images, {"boxes": boxes, "classes": classes}))
-        return data.batch(self.batch_size, drop_remainder=True)
+        return untuned(data.batch(self.batch_size, drop_remainder=True))
+
+
+def untuned(dataset):
+    """Without tuning, for the end of a data set could wait for the tuner's next turn."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def compiled(optimizer=None, seed=0, **kwargs):
