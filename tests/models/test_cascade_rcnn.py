@@ -16,7 +16,7 @@ SIZE = (160, 208)
 def build(loss=HarmonicDetLoss, **settings):
     keras.utils.set_random_seed(0)
     model = CascadeRCNN.from_preset("cascade_rcnn_tiny", num_classes=3, **settings)
-    model.compile(optimizer="sgd", loss=loss(**model.loss_settings))
+    model.compile(optimizer="sgd", loss=loss(**model.loss_settings), run_eagerly=True)
     return model
 
 

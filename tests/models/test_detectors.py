@@ -21,6 +21,11 @@ def build(preset, **settings):
     return models.from_preset(preset, num_classes=3, **settings)
 
 
+def compile_eagerly(model, loss):
+    """For a step or two, which take less time than to build their graph does."""
+    model.compile(optimizer="sgd", loss=loss(**model.loss_settings), run_eagerly=True)
+
+
 def fit(model, dataset, **settings):
     return model.fit(dataset, verbose=0, shuffle=False, **settings).history
 
@@ -135,7 +140,7 @@ def test_predict_gives_kerascv_dictionary(preset):
 @pytest.mark.parametrize("preset", TINY)
 def test_metrics_of_training(preset):
     model = build(preset)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    compile_eagerly(model, HarmonicDetLoss)
     history = fit(model, batches(rectangles()))
     own = {"arm_loss", "rpn_loss", "mask_loss", "first_stage_loss", "second_stage_loss"}
     assert set(history) - own == {
@@ -172,7 +177,7 @@ def test_fit_traces_the_step_once(preset, monkeypatch):
 def test_reported_loss_is_that_of_the_contract(preset):
     model = build(preset)
     loss = HarmonicDetLoss(**model.loss_settings)
-    model.compile(optimizer="sgd", loss=loss)
+    model.compile(optimizer="sgd", loss=loss, run_eagerly=True)
     images, targets = rectangles()
     expected = float(loss(model.encode_targets(targets), model(images)))
     received = model.evaluate(batches((images, targets)), verbose=0, return_dict=True)["loss"]
@@ -210,7 +215,7 @@ def test_sample_weights_weigh_pictures(preset):
 @pytest.mark.parametrize("preset", TINY)
 def test_single_batches(preset):
     model = build(preset)
-    model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
+    compile_eagerly(model, DetectionLoss)
     images, targets = rectangles(count=2)
     nothing = model.test_on_batch(images, targets, sample_weight=np.zeros(2), return_dict=True)
     assert nothing["loss"] == 0
@@ -222,7 +227,7 @@ def test_single_batches(preset):
 @pytest.mark.parametrize("room", [0, 2])
 def test_a_batch_without_objects(preset, room):
     model = build(preset)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    compile_eagerly(model, HarmonicDetLoss)
     images, _ = rectangles(count=2)
     targets = no_objects(2, room)
     history = fit(model, batches((images, targets), repeat=2))
@@ -260,7 +265,7 @@ def test_the_format_of_boxes_changes_nothing_else(preset, bounding_box_format):
 @pytest.mark.parametrize("preset", TINY)
 def test_kerascv_dictionary_of_a_batch(preset):
     model = build(preset)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    compile_eagerly(model, HarmonicDetLoss)
     images, targets = rectangles(count=2)
     data = {"images": images, "bounding_boxes": targets}
     model.fit(batches(data), verbose=0, shuffle=False)
@@ -275,7 +280,7 @@ def test_half_precision(preset):
         model = build(preset)
     finally:
         keras.config.set_dtype_policy(policy)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    compile_eagerly(model, HarmonicDetLoss)
     images, targets = rectangles(count=2)
     assert np.isfinite(fit(model, batches((images, targets)))["loss"][0])
     found = model.decode_predictions(model(images), images)

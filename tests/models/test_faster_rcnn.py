@@ -16,7 +16,7 @@ EVERYTHING = {"rpn_batch": 2091, "head_batch": 1000}
 def build(**settings):
     keras.utils.set_random_seed(0)
     model = FasterRCNN.from_preset("faster_rcnn_tiny", num_classes=3, **settings)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings), run_eagerly=True)
     return model
 
 

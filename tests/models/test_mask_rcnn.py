@@ -13,7 +13,7 @@ from harmonic_tf.models import MaskRCNN
 def build(**settings):
     keras.utils.set_random_seed(0)
     model = MaskRCNN.from_preset("mask_rcnn_tiny", num_classes=3, **settings)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings))
+    model.compile(optimizer="sgd", loss=HarmonicDetLoss(**model.loss_settings), run_eagerly=True)
     return model
 
 
@@ -82,7 +82,7 @@ def test_masks_leave_the_compiled_loss_alone(pictures):
     gradients = []
     predictions = model.last_stage(y, model(images, training=True), model.image_size)
     for loss in (HarmonicDetLoss, DetectionLoss):
-        model.compile(optimizer="sgd", loss=loss(**model.loss_settings))
+        model.compile(optimizer="sgd", loss=loss(**model.loss_settings), run_eagerly=True)
         weights = [weight.value for weight in model.mask_head.trainable_weights]
         with tf.GradientTape() as tape:
             total = model.further_losses(y, model.image_size, predictions, None)

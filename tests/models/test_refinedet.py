@@ -91,7 +91,7 @@ def test_anchors_that_are_surely_background_are_left_out(pictures):
 def test_the_loss_is_that_of_both_stages(pictures, harmonize_arm):
     model = build(harmonize_arm=harmonize_arm)
     loss = HarmonicDetLoss(**model.loss_settings)
-    model.compile(optimizer="sgd", loss=loss)
+    model.compile(optimizer="sgd", loss=loss, run_eagerly=True)
     images, targets = pictures
     predictions = model(images)
     odm = loss(
