@@ -64,7 +64,7 @@ def check_learned(model, images, targets):
 @pytest.mark.parametrize("preset", TINY)
 def test_learns_four_pictures_with_the_standard_loss(preset):
     images, targets = rectangles()
-    model = learn(preset, (images, targets), DetectionLoss)
+    model = learn(preset, (images, targets), DetectionLoss, steps=200)
     check_learned(model, images, targets)
 
 
