@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import side_by_side
 
-from harmonic_tf.models.convolution import Conv2D
+from harmonic_tf.models.layers.convolution import Conv2D
 
 KERAS = "Keras"
 LAYERS = {KERAS: keras.layers.Conv2D, side_by_side.OURS: Conv2D}

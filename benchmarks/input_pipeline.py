@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harmonic_tf.training.data import Augmentation, eval_batches, load_data, train_batches
-from harmonic_tf.training.data.shapes import ShapesOptions, draw
+from harmonic_tf.training.data.formats.shapes import ShapesOptions, draw
 
 
 def write_voc_folder(root: Path, pictures: int) -> None:

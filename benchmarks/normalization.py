@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import side_by_side
 
-from harmonic_tf.models.normalization import BatchNormalization
+from harmonic_tf.models.layers.normalization import BatchNormalization
 
 KERAS = "Keras"
 MAPS = ((16, 40, 52, 32), (16, 20, 26, 64), (1, 200, 200, 256), (1, 50, 50, 1024))

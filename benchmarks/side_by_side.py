@@ -17,7 +17,7 @@ import keras_cv
 import tensorflow as tf
 
 from harmonic_tf.models import PyramidBackbone, RetinaNet
-from harmonic_tf.models.backbones import level_layer_names
+from harmonic_tf.models.backbones.backbone import level_layer_names
 
 OURS, KERAS_CV, KERAS_HUB = "ours", "KerasCV", "KerasHub"
 KERAS_CV_NIGHTLY = "KerasCV nightly"

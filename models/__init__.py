@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from harmonic_tf.models.backbones import PyramidBackbone
+from harmonic_tf.models.backbones.backbone import PyramidBackbone
 from harmonic_tf.models.cascade_rcnn import CascadeRCNN
 from harmonic_tf.models.dssd import DSSD
 from harmonic_tf.models.faster_rcnn import FasterRCNN

@@ -9,7 +9,7 @@ from keras import ops
 from harmonic_tf import boxes, metrics
 from harmonic_tf.losses import DetectionLoss
 from harmonic_tf.losses.joint import JointLoss
-from harmonic_tf.models.backbones import build_backbone
+from harmonic_tf.models.backbones.backbone import build_backbone
 from harmonic_tf.models.matching import encode_targets
 from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.ops import replica_count

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
-from harmonic_tf.models.normalization import BatchNormalization
+from harmonic_tf.models.layers.normalization import BatchNormalization
 from harmonic_tf.models.single_shot import (
     SingleShot,
     add_levels,

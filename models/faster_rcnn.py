@@ -5,12 +5,13 @@ from keras import layers, ops
 
 from harmonic_tf.boxes import has_area
 from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes
-from harmonic_tf.models.backbones import pyramid_features
+from harmonic_tf.models.backbones.backbone import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.pyramid import FeaturePyramid
+from harmonic_tf.models.layers.pyramid import FeaturePyramid
+from harmonic_tf.models.layers.roi_align import join_cells, roi_align
 from harmonic_tf.models.region_heads import box_head
-from harmonic_tf.models.roi import join_cells, roi_align, sample_rows
 from harmonic_tf.models.rpn import RPNHead, propose
+from harmonic_tf.models.sampling import sample_rows
 from harmonic_tf.ops import IGNORED, global_sum
 
 _RATIOS = (0.5, 1.0, 2.0)

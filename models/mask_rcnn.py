@@ -7,7 +7,7 @@ from harmonic_tf.masks import resample
 from harmonic_tf.models.faster_rcnn import FasterRCNN, presets
 from harmonic_tf.models.matching import match
 from harmonic_tf.models.region_heads import mask_head
-from harmonic_tf.models.roi import positive_rows, take_rows
+from harmonic_tf.models.sampling import positive_rows, take_rows
 from harmonic_tf.ops import global_sum
 
 

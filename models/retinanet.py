@@ -6,10 +6,10 @@ import keras
 import keras_cv
 from keras import layers, ops
 
-from harmonic_tf.models.backbones import level_layer_names
-from harmonic_tf.models.convolution import Conv2D
+from harmonic_tf.models.backbones.backbone import level_layer_names
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.pyramid import FeaturePyramid
+from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.layers.pyramid import FeaturePyramid
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from harmonic_tf import boxes
 from harmonic_tf.models.nms import class_wise_nms
-from harmonic_tf.models.roi import take_rows
+from harmonic_tf.models.sampling import take_rows
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")

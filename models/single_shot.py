@@ -4,9 +4,9 @@ import keras
 from keras import layers
 
 from harmonic_tf.models.anchors import grid_anchors
-from harmonic_tf.models.backbones import pyramid_features
-from harmonic_tf.models.convolution import Conv2D
+from harmonic_tf.models.backbones.backbone import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
+from harmonic_tf.models.layers.convolution import Conv2D
 
 
 class SingleShot(Detector, keras.Model):

@@ -3,7 +3,7 @@
 import keras
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
-from harmonic_tf.models.pyramid import FeaturePyramid
+from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.single_shot import (
     SingleShot,
     as_shapes,
@@ -27,7 +27,7 @@ class SSD(SingleShot):
             gets as many extra levels as there are more `anchor_shapes`.
         filters: int, channels of the feature pyramid; or None, as in the original SSD: the heads
             read the backbone's own levels.
-        last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.pyramid.FeaturePyramid`.
+        last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.layers.pyramid.FeaturePyramid`.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
         max_detections: int. Detections kept a picture.

@@ -26,7 +26,8 @@ from harmonic_tf.training.callbacks import (
 from harmonic_tf.training.checkpoints import LastCheckpoint, save_model
 from harmonic_tf.training.data import problem_report
 from harmonic_tf.training.errors import UserError, as_user_error
-from harmonic_tf.training.evaluate import Evaluation, Evaluator, metrics_table, write_metrics
+from harmonic_tf.training.evaluation.evaluator import Evaluation, Evaluator, write_metrics
+from harmonic_tf.training.evaluation.tables import metrics_table
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.labels import MODEL_FILE, Labels, write_labels
 from harmonic_tf.training.loop import Loop, stop_on_interrupt
@@ -228,12 +229,12 @@ def write_result(folder, evaluation):
 
 def write_extras(folder, model, evaluation, data, say):
     """Figures, a sheet of pictures with what was found, and an export."""
-    from harmonic_tf.training.export import export_model
-    from harmonic_tf.training.figures import save_run_figures
-    from harmonic_tf.training.pictures import save_sheet
+    from harmonic_tf.training.serving.saved_model import export_model
+    from harmonic_tf.training.visualization.figures import save_run_figures
+    from harmonic_tf.training.visualization.sheets import save_detection_sheet
 
     figures = save_run_figures(folder, evaluation)
-    sheet = save_sheet(evaluation, data, folder / "predictions.png")
+    sheet = save_detection_sheet(evaluation, data, folder / "predictions.png")
     name = folder.resolve().name
     export = export_model(model, evaluation.labels, name=name, recipe=folder / RECIPE_FILE)
     say(f"curves and figures  {figures[0].parent}")

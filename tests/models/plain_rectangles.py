@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.masks import encode, paste
+from harmonic_tf.training.evaluation.masks import encode, paste
 
 CELLS = 56
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 80, 230]], "float32")

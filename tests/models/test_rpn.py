@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.models.roi import join_cells
+from harmonic_tf.models.layers.roi_align import join_cells
 from harmonic_tf.models.rpn import RPNHead, propose
 
 VARIANCE = (1.0, 1.0, 1.0, 1.0)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.data.samples import Annotation, DetectionData, Objects, Record
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Record
 
 CLASS_NAMES = ("red", "green", "blue")
 CATEGORY_IDS = (3, 0, 7)

@@ -15,9 +15,9 @@ from toy_detector import ToyDetector
 
 from harmonic_tf.training import train as train_module
 from harmonic_tf.training.build import load_both
-from harmonic_tf.training.coco import METRICS
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.evaluate import evaluate_model
+from harmonic_tf.training.evaluation.average_precision import METRICS
+from harmonic_tf.training.evaluation.evaluator import evaluate_model
 from harmonic_tf.training.labels import load_model_and_labels, read_labels
 from harmonic_tf.training.recipe import Recipe, read_recipe
 from harmonic_tf.training.train import new_folder, resume, train

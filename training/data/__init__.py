@@ -1,23 +1,23 @@
 """Pictures with boxes, from any of four sources, as batches for training and evaluation.
 
 `load_data` reads a source into one form (`DetectionData`), `train_batches` and `eval_batches` turn
-that into `tf.data` pipelines, and `describe` shows what is in it.
+that into `tf.data` pipelines, and `print_summary` tells what is in it.
 """
 
 import importlib
 
-from harmonic_tf.training.data.augmentation import Augmentation
-from harmonic_tf.training.data.checks import problem_report
+from harmonic_tf.training.data.dataset import BadDataError, DetectionData, Objects, Problem, Record
 from harmonic_tf.training.data.load import load_data
-from harmonic_tf.training.data.samples import BadDataError, DetectionData, Objects, Problem, Record
+from harmonic_tf.training.data.validation import problem_report
 
 # What needs TensorFlow (seconds to import) or Pillow's fonts is fetched when it is first asked for.
 _LAZY = {
+    "Augmentation": "transforms.augmentation",
     "train_batches": "pipeline",
     "eval_batches": "pipeline",
     "network_boxes": "pipeline",
-    "fit_image": "render",
-    "describe": "summary",
+    "fit_image": "transforms.render",
+    "print_summary": "summary",
 }
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "Objects",
     "Problem",
     "Record",
-    "describe",
     "eval_batches",
     "fit_image",
     "load_data",
     "network_boxes",
+    "print_summary",
     "problem_report",
     "train_batches",
 ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from harmonic_tf.training.data.checks import Findings
-from harmonic_tf.training.data.coco import load_coco
-from harmonic_tf.training.data.samples import BadDataError, DetectionData
-from harmonic_tf.training.data.shapes import load_shapes
-from harmonic_tf.training.data.tfds import load_tfds
-from harmonic_tf.training.data.voc import load_voc
+from harmonic_tf.training.data.dataset import BadDataError, DetectionData
+from harmonic_tf.training.data.formats.coco import load_coco
+from harmonic_tf.training.data.formats.shapes import load_shapes
+from harmonic_tf.training.data.formats.tfds import load_tfds
+from harmonic_tf.training.data.formats.voc import load_voc
+from harmonic_tf.training.data.validation import Findings
 
 SOURCES = {"shapes": load_shapes, "voc": load_voc, "coco": load_coco, "tfds": load_tfds}
 

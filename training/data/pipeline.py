@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.data import augment
-from harmonic_tf.training.data.augmentation import Augmentation
-from harmonic_tf.training.data.geometry import (
+from harmonic_tf.training.data.dataset import DetectionData
+from harmonic_tf.training.data.segmentation import MASK_SIZE, frame_mask
+from harmonic_tf.training.data.transforms import augmentation as augment
+from harmonic_tf.training.data.transforms.augmentation import Augmentation
+from harmonic_tf.training.data.transforms.geometry import (
     RESIZE_MODES,
     Placement,
     keep_objects,
@@ -19,9 +21,7 @@ from harmonic_tf.training.data.geometry import (
     place,
     place_boxes,
 )
-from harmonic_tf.training.data.masks import MASK_SIZE, frame_mask
-from harmonic_tf.training.data.render import fit_image, render
-from harmonic_tf.training.data.samples import DetectionData
+from harmonic_tf.training.data.transforms.render import fit_image, render
 
 PREFETCHED_BATCHES = 2
 

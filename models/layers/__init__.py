@@ -1,0 +1,1 @@
+"""Keras layers and tensor functions that detectors and backbones are made of."""

@@ -1,0 +1,108 @@
+"""Feature pyramids (Lin et al. 2017)."""
+
+import keras
+from keras import layers
+
+from harmonic_tf.models.layers.convolution import Conv2D
+
+
+@keras.saving.register_keras_serializable(package="harmonic_tf")
+class FeaturePyramid(layers.Layer):
+    """A feature pyramid: top-down over the backbone's levels, then coarser levels on top.
+
+    Args:
+        levels: sequence of strings. Consecutive levels of the backbone that enter, finest first,
+            such as `("P3", "P4", "P5")`.
+        extra_levels: int. Coarser levels, each by a 3x3 convolution of stride 2 on the one before;
+            the first on the backbone's coarsest features.
+        filters: int. Channels of every level.
+        last_padding: `"same"` or `"valid"`: padding of the last extra level. SSD300 has
+            `"valid"`, from 3 x 3 cells to 1.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: dictionary of feature maps `(B, H, W, F)`, with the levels as keys.
+
+    Returns:
+        List of feature maps with `filters` channels, finest first.
+    """
+
+    def __init__(
+        self,
+        levels=("P3", "P4", "P5"),
+        extra_levels=2,
+        filters=256,
+        last_padding="same",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.levels = tuple(levels)
+        self.extra_levels = extra_levels
+        self.filters = filters
+        self.last_padding = last_padding
+
+        def convolution(name, size, **settings):
+            settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
+            return Conv2D(filters, size, name=name, **settings)
+
+        self.laterals = [convolution(f"lateral_{level}", 1) for level in self.levels]
+        self.refinements = [convolution(f"output_{level}", 3) for level in self.levels]
+        paddings = ["same"] * (extra_levels - 1) + [last_padding]
+        self.extras = [
+            convolution(f"extra_{i}", 3, strides=2, padding=paddings[i])
+            for i in range(extra_levels)
+        ]
+
+    def build(self, input_shape):
+        shape = None
+        for lateral, level in zip(self.laterals, self.levels, strict=True):
+            shape = input_shape[level]
+            lateral.build(shape)
+        for output in self.refinements:
+            output.build((*shape[:-1], self.filters))
+        for extra in self.extras:
+            extra.build(shape)
+            shape = (*shape[:-1], self.filters)
+        self.built = True
+
+    def call(self, inputs):
+        features = [lateral(inputs[level]) for lateral, level in self._inputs()]
+        for i in reversed(range(len(features) - 1)):
+            features[i] = features[i] + _upsample_like(features[i + 1], features[i])
+        features = [output(x) for output, x in zip(self.refinements, features, strict=True)]
+        x = inputs[self.levels[-1]]
+        for i, extra in enumerate(self.extras):
+            x = extra(x if i == 0 else keras.ops.relu(x))
+            features.append(x)
+        return features
+
+    def compute_output_shape(self, input_shape):
+        shapes = [(*input_shape[level][:-1], self.filters) for level in self.levels]
+        shape = input_shape[self.levels[-1]]
+        for extra in self.extras:
+            shape = extra.compute_output_shape(shape)
+            shapes.append(shape)
+        return shapes
+
+    def _inputs(self):
+        return zip(self.laterals, self.levels, strict=True)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "levels": self.levels,
+            "extra_levels": self.extra_levels,
+            "filters": self.filters,
+            "last_padding": self.last_padding,
+        }
+
+
+def _upsample_like(coarse, fine):
+    """Doubles a map by repetition and cuts it to the size of the finer one."""
+    height, width = keras.ops.shape(coarse)[1:3]
+    doubled = keras.ops.image.resize(coarse, (2 * height, 2 * width), interpolation="nearest")
+    size = tuple(fine.shape[1:3])
+    if None not in size and size == tuple(doubled.shape[1:3]):
+        return doubled
+    height, width = keras.ops.shape(fine)[1:3]
+    return doubled[:, :height, :width]

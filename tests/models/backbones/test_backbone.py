@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+import pytest
+
+from harmonic_tf.models.backbones import backbone as backbones
+from harmonic_tf.models.backbones.backbone import (
+    Architecture,
+    PyramidBackbone,
+    build_backbone,
+    pyramid_features,
+)
+from harmonic_tf.models.backbones.tiny import tiny
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "resnet50"])
+def test_levels_halve_the_size(architecture):
+    backbone = PyramidBackbone(architecture, (64, 96))
+    sizes = {level: x.shape[1:3] for level, x in backbone.output.items()}
+    assert sizes == {"P2": (16, 24), "P3": (8, 12), "P4": (4, 6), "P5": (2, 3)}
+
+
+def test_features_are_the_named_levels():
+    backbone = PyramidBackbone("tiny", (64, 64))
+    features = pyramid_features(backbone, ("P3", "P5"))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    expected, received = backbone(images), features(images)
+    assert sorted(received) == ["P3", "P5"]
+    for level in received:
+        np.testing.assert_array_equal(received[level], expected[level])
+
+
+def test_resnet_preprocesses_as_keras_applications_do():
+    network = keras.applications.ResNet50(include_top=False, weights=None)
+    backbone = PyramidBackbone("resnet50", (32, 32))
+    for layer in network.layers:
+        if layer.weights:
+            backbone.get_layer(layer.name).set_weights(layer.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    expected = network(keras.applications.resnet.preprocess_input(images.copy()))
+    np.testing.assert_allclose(backbone(images)["P5"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_architecture_is_one_entry(monkeypatch):
+    loaded = []
+    entry = Architecture(tiny, load=lambda network, weights: loaded.append((network, weights)))
+    monkeypatch.setitem(backbones._ARCHITECTURES, "new", entry)
+    backbone = build_backbone("new", (32, 32), weights="a.file")
+    assert loaded == [(backbone, "a.file")]
+    assert backbone.freeze_batch_norm
+
+
+def test_config_is_complete():
+    backbone = PyramidBackbone("tiny", (32, None), freeze_batch_norm=True, name="trunk")
+    backbone.trainable = False
+    config = backbone.get_config()
+    assert config == {
+        "name": "trunk",
+        "architecture": "tiny",
+        "image_size": (32, None),
+        "freeze_batch_norm": True,
+        "trainable": False,
+    }
+    again = PyramidBackbone.from_config(config)
+    assert again.get_config() == config
+    assert not again.trainable_weights
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_batch_norm_keeps_its_statistics(frozen):
+    backbone = PyramidBackbone("tiny", (32, 32), freeze_batch_norm=frozen)
+    backbone = PyramidBackbone.from_config(backbone.get_config())
+    mean = backbone.get_layer("stem_bn").moving_mean
+    backbone(np.full((2, 32, 32, 3), 255.0, "float32"), training=True)
+    assert np.any(np.array(mean)) != frozen
+    trainable = {weight.path for weight in backbone.trainable_weights}
+    assert any("_bn" in path for path in trainable) != frozen
+
+
+def test_a_weights_file_is_loaded_and_freezes_batch_norm(tmp_path):
+    network = keras.applications.ResNet50(include_top=False, weights=None)
+    file = tmp_path / "resnet50.weights.h5"
+    network.save_weights(file)
+    backbone = build_backbone("resnet50", (32, 32), weights=str(file))
+    assert backbone.freeze_batch_norm
+    for name in ("conv1_conv", "conv5_block3_3_bn"):
+        received, expected = (m.get_layer(name).get_weights() for m in (backbone, network))
+        for a, b in zip(received, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch):
+    def fail(**kwargs):
+        raise OSError("URL fetch failure")
+
+    original = keras.applications.ResNet50
+    monkeypatch.setattr(
+        keras.applications,
+        "ResNet50",
+        lambda **kwargs: fail() if kwargs["weights"] == "imagenet" else original(**kwargs),
+    )
+    with pytest.raises(ValueError, match="URL fetch failure.*give its path as `weights`"):
+        build_backbone("resnet50", (32, 32), weights="imagenet")
+
+
+def test_a_missing_weights_file_is_named():
+    with pytest.raises(ValueError, match="no/such/file.h5"):
+        build_backbone("resnet50", (32, 32), weights="no/such/file.h5")
+
+
+def test_tiny_has_no_pretrained_weights():
+    with pytest.raises(ValueError, match="no pretrained weights for the backbone 'tiny'"):
+        build_backbone("tiny", (32, 32), weights="imagenet")
+
+
+def test_unknown_architecture():
+    with pytest.raises(ValueError, match="must be one of .*Received: 'vgg'"):
+        PyramidBackbone("vgg")
+
+
+def test_a_missing_level_is_named():
+    with pytest.raises(ValueError, match="no level P9; it has P2, P3, P4, P5"):
+        pyramid_features(PyramidBackbone("tiny", (32, 32)), ("P5", "P9"))
+
+
+def test_a_model_that_does_not_name_its_levels():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)])
+    with pytest.raises(ValueError, match="pyramid_level_inputs.*Received: Sequential"):
+        pyramid_features(model, ("P3",))

@@ -1,0 +1,70 @@
+import keras
+import numpy as np
+import pytest
+
+from harmonic_tf.models.layers.pyramid import FeaturePyramid
+
+
+def maps(*sizes):
+    rng = np.random.default_rng(0)
+    return {
+        f"P{i + 3}": rng.normal(size=(1, *size, 2)).astype("float32")
+        for i, size in enumerate(sizes)
+    }
+
+
+def test_coarse_levels_are_added_to_finer_ones():
+    """With identity convolutions P3 is its input plus P4 and P5 repeated over 2 and 4 cells."""
+    inputs = maps((4, 4), (2, 2), (1, 1))
+    pyramid = FeaturePyramid(extra_levels=0, filters=2)
+    pyramid(inputs)
+    for lateral, output in zip(pyramid.laterals, pyramid.refinements, strict=True):
+        lateral.kernel.assign(np.eye(2).reshape(1, 1, 2, 2))
+        kernel = np.zeros((3, 3, 2, 2))
+        kernel[1, 1] = np.eye(2)
+        output.kernel.assign(kernel)
+    finest, middle, coarsest = (np.array(x) for x in pyramid(inputs))
+    expected = inputs["P4"] + inputs["P5"]
+    np.testing.assert_allclose(coarsest, inputs["P5"], rtol=1e-6)
+    np.testing.assert_allclose(middle, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        finest, inputs["P3"] + expected.repeat(2, 1).repeat(2, 2), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_odd_sizes():
+    outputs = FeaturePyramid(filters=4)(maps((5, 7), (3, 4), (2, 2)))
+    assert [tuple(x.shape) for x in outputs] == [
+        (1, 5, 7, 4),
+        (1, 3, 4, 4),
+        (1, 2, 2, 4),
+        (1, 1, 1, 4),
+        (1, 1, 1, 4),
+    ]
+
+
+@pytest.mark.parametrize(("padding", "size"), [("same", 2), ("valid", 1)])
+def test_padding_of_the_last_level(padding, size):
+    pyramid = FeaturePyramid(("P3",), extra_levels=2, filters=4, last_padding=padding)
+    assert tuple(pyramid(maps((6, 6)))[-1].shape) == (1, size, size, 4)
+
+
+def test_symbolic_shapes_are_those_of_the_call():
+    inputs = maps((6, 8), (3, 4), (2, 2))
+    symbolic = {level: keras.Input(x.shape[1:]) for level, x in inputs.items()}
+    pyramid = FeaturePyramid(extra_levels=3, filters=4)
+    shapes = [x.shape[1:] for x in pyramid(symbolic)]
+    assert shapes == [tuple(x.shape[1:]) for x in pyramid(inputs)]
+
+
+def test_config_is_complete():
+    settings = {
+        "levels": ("P4", "P5"),
+        "extra_levels": 1,
+        "filters": 8,
+        "last_padding": "valid",
+        "name": "neck",
+    }
+    config = FeaturePyramid(**settings).get_config()
+    assert settings.items() <= config.items()
+    assert FeaturePyramid.from_config(config).get_config() == config

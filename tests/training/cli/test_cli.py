@@ -1,0 +1,176 @@
+"""The program: help without TensorFlow, precedence of settings, messages and exit codes."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from harmonic_tf import models
+from harmonic_tf.training.cli import commands
+from harmonic_tf.training.cli import main as cli
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.recipe import Recipe, Settings, write_recipe
+
+
+def main(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    return ended.value.code
+
+
+@pytest.mark.parametrize("command", [None, *commands.COMMANDS])
+def test_help_teaches(command, capsys):
+    assert main(*([command] if command else []), "--help") == 0
+    text = capsys.readouterr().out
+    for name in [command] if command else commands.COMMANDS:
+        assert " ".join(commands.COMMANDS[name].__doc__.split()[:4]) in text
+    if command:
+        assert f"harmonic-tf {command} " in text.replace(f"usage: harmonic-tf {command}", "")
+        assert "MISSING" not in text
+    else:
+        assert all(name in text for name in commands.COMMANDS)
+
+
+def test_help_imports_no_tensorflow():
+    code = """
+import sys
+from harmonic_tf.training.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit as ended:
+    assert ended.code == 0
+assert not {"tensorflow", "keras", "numpy"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_flags_override_the_file_and_the_file_overrides_defaults(tmp_path):
+    path = write_recipe(Recipe(epochs=7, seed=5, loss="standard"), tmp_path / "recipe.yaml")
+    train = cli.parse(["train", "--config", str(path), "--seed", "9", "--no-extras"])
+    assert train.recipe() == Recipe(epochs=7, seed=9, loss="standard")
+    assert not train.extras
+    assert cli.parse(["train"]).recipe() == Recipe()
+
+
+def test_flags_are_typed():
+    train = cli.parse(
+        ["train", "--image-size", "160", "208", "--class-names", "a", "b", "--batch-size", "4"]
+        + ["--freeze-batch-norm", "True", "--learning-rate", "1e-3", "--data", "voc:DIR"]
+    )
+    assert train.recipe() == Recipe(
+        image_size=(160, 208), class_names=("a", "b"), learning_rate=1e-3, freeze_batch_norm=True,
+        batch_size=4, data="voc:DIR",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["train", "--epochs", "0"], "epochs: expected at least 1; received 0"),
+        (["train", "--resume", "nowhere"], "nowhere: expected the folder of a run"),
+        (["train", "--resume", "run", "--epochs", "3"], "--resume allows no flag but --extras"),
+        (["train", "--data", "voc:nowhere"], "nowhere"),
+        (["train", "--model", "ssd_huge"], "ssd_huge"),
+        (["evaluate", "nowhere"], "nowhere: no such run or model file"),
+        (["evaluate", "run", "--scales", "400,big"], "--scales: expected numbers .* '400,big'"),
+        (["evaluate", "run", "--scales", "400,400"], "--scales: expected each once"),
+        (["evaluate", "run", "--merge", "soft-nms"], "nothing to merge without --scales or --flip"),
+        (["predict", "nowhere", "a.jpg"], "nowhere: no such run or model file"),
+        (["predict", "nowhere"], "expected pictures"),
+        (["export", "nowhere"], "nowhere: no such run or model file"),
+        (["data", "voc:nowhere"], "nowhere"),
+        (["compare", "--losses", "standard,best"], "--losses: expected some of .* 'best'"),
+        (["compare", "--seeds", "1,two"], "--seeds: expected numbers .* '1,two'"),
+        (["compare", "--seeds", "1,1"], "--seeds: expected each once"),
+        (["compare", "--jobs", "0"], "--jobs: expected at least 1"),
+    ],
+)
+def test_mistakes_end_with_a_message(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("harmonic-tf: ")
+    assert "Traceback" not in error
+    assert re.search(message, error), error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_flag_is_refused(capsys):
+    assert main("train", "--epoch", "3") == 2
+    assert "--epochs" in capsys.readouterr().err
+
+
+def test_ctrl_c_outside_training(monkeypatch, capsys):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.Data, "__call__", interrupted)
+    assert main("data", "shapes") == 130
+    assert capsys.readouterr().err == "harmonic-tf: stopped\n"
+
+
+@pytest.mark.parametrize(("finished", "code"), [(True, 0), (False, 130)])
+def test_a_stopped_training_says_so_by_its_exit_code(finished, code, monkeypatch):
+    from harmonic_tf.training import train as train_module
+
+    asked = []
+
+    def train(*arguments):
+        asked.append(arguments)
+        return train_module.Run(None, None, finished, None)
+
+    monkeypatch.setattr(train_module, "train", train)
+    assert main("train", "--epochs", "3", "--no-extras") == code
+    assert asked == [(Recipe(epochs=3), None, False)]
+
+
+def test_compare_makes_one_recipe_for_each_loss_and_seed(monkeypatch, tmp_path):
+    from harmonic_tf.training.comparison import run as compare_module
+
+    asked = []
+    monkeypatch.setattr(compare_module, "compare", lambda *a, **k: asked.append((a, k)))
+    path = write_recipe(Recipe(epochs=7, seed=5, loss="harmonic"), tmp_path / "recipe.yaml")
+    assert not main(
+        "compare", "--losses", "standard, harmonic_det", "--seeds", "1,2", "--jobs", "2",
+        "--config", str(path), "--data", "voc:some/cells",
+    )  # fmt: skip
+    ((recipes, output, jobs), _) = asked[0]
+    assert [(r.loss, r.seed) for r in recipes] == [
+        ("standard", 1), ("standard", 2), ("harmonic_det", 1), ("harmonic_det", 2),
+    ]  # fmt: skip
+    assert {(r.epochs, r.data) for r in recipes} == {(7, "voc:some/cells")}
+    assert (str(output), jobs) == ("runs/compare-cells-ssd_tiny", 2)
+
+
+def test_every_setting_reaches_both_programs():
+    assert set(asdict(Settings())) < set(asdict(cli.parse(["compare"])))
+    assert set(asdict(Recipe())) < set(asdict(cli.parse(["train"])))
+
+
+def test_evaluate_takes_its_data_from_the_run(tmp_path):
+    write_recipe(Recipe(data="voc:cells", eval_split="val"), tmp_path / "recipe.yaml")
+    for model in (tmp_path, tmp_path / "best.keras"):
+        assert commands.Evaluate(model)._source() == ("voc:cells", "val")
+        assert commands.Evaluate(model, split="test")._source() == ("voc:cells", "test")
+        assert commands.Evaluate(model, data="shapes")._source() == ("shapes", None)
+    with pytest.raises(UserError, match="say what --data to use"):
+        commands.Evaluate(tmp_path / "elsewhere" / "model.keras")._source()
+
+
+def test_evaluate_at_another_scale_and_mirrored(tmp_path, capsys):
+    file = tmp_path / "model.keras"
+    models.from_preset("ssd_tiny", num_classes=3).save(file)
+    arguments = ["evaluate", str(file), "--data", "shapes:val=2", "--batch-size", "2"]
+    merged = ["--scales", "96", "--flip", "--merge", "soft-nms", "--output", str(tmp_path)]
+    assert not main(*arguments, *merged)
+    text = capsys.readouterr().out
+    assert "merging what is found at 96 x 112 px; 96 x 112 px, mirrored" in text
+    assert "each view alone" in text and "2 images" in text
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 <= metrics["AP"] <= 100 and metrics["AIC"] is None
+    assert main(*arguments, "--scales", "20") == 2
+    assert "expected scales of at least 32 pixels; received 20" in capsys.readouterr().err

@@ -1,0 +1,220 @@
+"""Comparisons: which runs are made, which reused, and what the tables say."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from harmonic_tf.training.comparison import run as compare_module
+from harmonic_tf.training.comparison.report import (
+    NUMBERS,
+    Comparison,
+    as_json,
+    difference_rows,
+    markdown,
+    summary_rows,
+)
+from harmonic_tf.training.comparison.run import compare, run_all, run_folder
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.recipe import Recipe, read_recipe, resolve
+
+RECIPES = [
+    Recipe(loss=loss, seed=seed, epochs=3)
+    for loss in ("standard", "harmonic_det")
+    for seed in (1, 2, 3)
+]
+
+
+def result_of(recipe):
+    """AP 30, 31, 32 by seed; HarmonicDet 2, 2, 5 more."""
+    gain = {1: 2.0, 2: 2.0, 3: 5.0}[recipe.seed] if recipe.loss == "harmonic_det" else 0.0
+    values = {number: 29.0 + recipe.seed + gain for number in NUMBERS}
+    return {**values, "AIC": 0.3, "mean p": 0.5}
+
+
+def finish(folder, recipe):
+    folder.mkdir(parents=True, exist_ok=True)
+    values = result_of(recipe)
+    details = {"mean_p": values.pop("mean p")}
+    (folder / "details.json").write_text(json.dumps(details))
+    (folder / "metrics.json").write_text(json.dumps(values))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Records the runs that are started; each is finished at once."""
+    started = []
+
+    def start(folder, recipe, cores):
+        started.append((folder.name, cores))
+        compare_module.write_recipe(recipe, folder / "recipe.yaml")
+        finish(folder, recipe)
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(compare_module, "start", start)
+    return started
+
+
+def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path, capsys):
+    comparison = compare(RECIPES, tmp_path, jobs=3, command="harmonic-tf compare ...")
+    assert [name for name, _ in trained] == [
+        f"{recipe.loss}-seed{recipe.seed}" for recipe in RECIPES
+    ]
+    assert comparison.losses == ("standard", "harmonic_det")
+    assert comparison.values["harmonic_det"]["AP"] == [32.0, 33.0, 37.0]
+
+    written = json.loads((tmp_path / "compare.json").read_text())
+    assert written["summaries"]["standard"]["AP80"] == {"mean": 31.0, "sd": 1.0, "n": 3}
+    # 2, 2, 5: mean 3, variance 3, standard error 1; t(2) = 4.303.
+    assert written["differences"]["harmonic_det - standard"]["AP"] == pytest.approx(
+        {"mean": 3.0, "standard_error": 1.0, "n": 3, "within_noise": True}
+    )
+    report = (tmp_path / "compare.md").read_text()
+    assert "    harmonic-tf compare ...\n\nssd_tiny on shapes, 3 epochs;" in report
+    assert "standard" in capsys.readouterr().out
+
+    trained.clear()
+    again = compare(RECIPES, tmp_path)
+    assert not trained
+    assert as_json(again) == as_json(comparison)
+
+
+def test_a_folder_of_another_recipe_is_refused(trained, tmp_path):
+    compare(RECIPES, tmp_path)
+    with pytest.raises(UserError, match="standard-seed1 was made with epochs 3; asked for is 4"):
+        compare([replace(recipe, epochs=4) for recipe in RECIPES], tmp_path)
+
+
+def test_more_seeds_can_be_added(trained, tmp_path):
+    compare(RECIPES[:2], tmp_path)
+    trained.clear()
+    compare(RECIPES[:3], tmp_path)
+    assert [name for name, _ in trained] == ["standard-seed3"]
+
+
+def test_a_process_gets_its_recipe_and_its_share_of_the_cores(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(compare_module.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(
+        compare_module.subprocess, "Popen", lambda command, **k: asked.update(k, command=command)
+    )
+    folder = tmp_path / "run"
+    compare_module.start(folder, RECIPES[0], cores=4)
+    assert asked["command"][1:] == [
+        "-m", "harmonic_tf.training.cli", "train", "--resume", str(folder), "--no-extras",
+    ]  # fmt: skip
+    assert asked["env"]["TF_NUM_INTRAOP_THREADS"] == asked["env"]["OMP_NUM_THREADS"] == "4"
+    assert read_recipe(folder / "recipe.yaml") == RECIPES[0]
+
+
+def processes(monkeypatch, code):
+    """Makes every run a process of Python with this code, from its first line of output on."""
+    started = []
+
+    def start(folder, recipe, cores):
+        folder.mkdir()
+        (folder / "log.txt").write_text("first line\nlast line\n")
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, start_new_session=True
+            )
+        )
+        with started[-1].stdout as output:
+            output.readline()
+        return started[-1]
+
+    monkeypatch.setattr(compare_module, "start", start)
+    return started
+
+
+def test_a_failed_run_stops_the_comparison_and_shows_its_last_lines(monkeypatch, tmp_path):
+    processes(monkeypatch, "print(); raise SystemExit(2)")
+    with pytest.raises(UserError, match=r"run failed; see .*log.txt\nfirst line\nlast line"):
+        run_all({tmp_path / "run": Recipe()}, 1, Console(quiet=True))
+
+
+def test_ctrl_c_is_handed_on_once_and_waited_for(monkeypatch, tmp_path):
+    started = processes(
+        monkeypatch,
+        "import time\n"
+        "try:\n"
+        "    print()\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise SystemExit(130)",
+    )
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_module.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_all({tmp_path / "a": Recipe(), tmp_path / "b": Recipe()}, 2, Console(quiet=True))
+    assert [process.returncode for process in started] == [130, 130]
+
+
+def test_tables():
+    values = {
+        "standard": {number: [30.0, 31.0] for number in NUMBERS},
+        "harmonic_det": {number: [31.0, 32.0] for number in NUMBERS},
+    }
+    values["harmonic_det"]["AIC"] = [30.0, 31.2]
+    comparison = Comparison(("standard", "harmonic_det"), (1, 2), values)
+    first, second = summary_rows(comparison)
+    assert first[:2] == ["standard", "30.5 ± 0.7"]
+    ((corner, ap, *_, aic, mean_p),) = difference_rows(comparison)
+    assert corner == "− standard"
+    assert ap == "+1.0 ± 0.0"
+    assert aic == "+0.100 ± 0.100 (noise)"
+    assert mean_p == "+1.000 ± 0.000"
+    lines = markdown(comparison).splitlines()
+    assert lines[2].startswith("| loss | AP | AP50 |")
+    assert lines[4].startswith("| standard | 30.5 ± 0.7 |")
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_masks_are_compared_where_all_runs_have_them(trained, tmp_path):
+    comparison = compare(RECIPES, tmp_path)
+    assert "segm_AP75" in comparison.numbers
+    assert comparison.values["harmonic_det"]["segm_AP"] == [32.0, 33.0, 37.0]
+    file = run_folder(tmp_path, RECIPES[0]) / "metrics.json"
+    metrics = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in metrics.items() if not k.startswith("segm_")}))
+    comparison = compare(RECIPES, tmp_path)
+    expected = [number for number in NUMBERS if not number.startswith("segm_")]
+    assert list(comparison.numbers) == expected
+    assert "segm" not in markdown(comparison) and set(
+        as_json(comparison)["summaries"]["standard"]
+    ) == set(expected)
+
+
+def test_one_loss_or_one_seed_is_no_error():
+    values = {"standard": {number: [30.0] for number in NUMBERS}}
+    comparison = Comparison(("standard",), (1,), values)
+    assert "| standard | 30.0 |" in markdown(comparison)
+    assert as_json(comparison)["differences"] == {}
+
+
+def test_without_objects_there_is_nothing_to_compare(trained, tmp_path):
+    compare(RECIPES[:1], tmp_path)
+    file = run_folder(tmp_path, RECIPES[0]) / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "AP": None}))
+    with pytest.raises(UserError, match="no AP; its evaluation data has no objects"):
+        compare(RECIPES[:1], tmp_path)
+
+
+@pytest.mark.slow
+def test_real_runs(tmp_path):
+    recipes = [
+        Recipe(loss=loss, data="shapes:train=16,val=8", epochs=1, batch_size=8)
+        for loss in ("standard", "harmonic_det")
+    ]
+    comparison = compare(recipes, tmp_path, jobs=2)
+    assert comparison.values["standard"]["AIC"] != comparison.values["harmonic_det"]["AIC"]
+    for recipe in recipes:
+        folder = run_folder(tmp_path, recipe)
+        assert read_recipe(folder / "recipe.yaml") == resolve(recipe)
+        assert not (folder / "predictions.png").exists()

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rectangles import (
+    CATEGORY_IDS,
+    CLASS_NAMES,
+    PICTURES,
+    SCORES,
+    LeftHalfFinder,
+    RectangleFinder,
+    picture,
+)
+
+from harmonic_tf.training.evaluation.masks import decode
+from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.serving.predict import find_images, picture_names, predict_images
+from harmonic_tf.training.visualization.drawing import class_color
+
+LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index, (height, width, boxes) in enumerate(PICTURES):
+        Image.fromarray(picture(height, width, boxes)).save(folder / f"{index}.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def predict(folder, output, paths=None, **options):
+    return predict_images(
+        RectangleFinder(), paths or [folder], LABELS, output, progress=False, **options
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_results_are_coco_results_in_original_pixels(folder, tmp_path, batch_size):
+    predictions = predict(folder, tmp_path / "out", batch_size=batch_size)
+    assert predictions.problems == ()
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert results == predictions.results
+    found = {(r["image_id"], r["category_id"]): (r["bbox"], r["file_name"]) for r in results}
+    assert found == {
+        (index, CATEGORY_IDS[c]): ([x1, y1, x2 - x1, y2 - y1], str(folder / f"{index}.png"))
+        for index, (_, _, boxes) in enumerate(PICTURES)
+        for c, (x1, y1, x2, y2) in boxes.items()
+    }
+    scores = {r["category_id"]: r["score"] for r in results}
+    assert scores == pytest.approx(dict(zip(CATEGORY_IDS, SCORES, strict=True)))
+
+
+def test_pictures_show_the_boxes_above_the_display_threshold(folder, tmp_path):
+    """Class 1 has 0.8 and class 2 has 0.7: at 0.75 only the first is drawn, both are listed."""
+    predictions = predict(folder, tmp_path / "out", [folder / "1.png"], score_threshold=0.75)
+    assert len(predictions.results) == 2
+    (path,) = predictions.pictures
+    assert path == tmp_path / "out" / "pictures" / "1.jpg"
+    pixels = np.asarray(Image.open(path)).astype(int)
+    factor = pixels.shape[0] // 32
+
+    def edge_is(color, x, y):
+        patch = pixels[y * factor : y * factor + 2, x * factor]
+        return np.abs(patch - color).max() < 60
+
+    assert edge_is(class_color(1), 4, 20)
+    assert not edge_is(class_color(2), 21, 20)
+
+
+def test_masks_are_written_and_drawn(folder, tmp_path):
+    """Class 1 fills x from 4 to 20 in 1.png: its left half ends at 12."""
+    predictions = predict_images(
+        LeftHalfFinder(), [folder / "1.png"], LABELS, tmp_path / "out", progress=False
+    )
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert results == predictions.results
+    mask = decode(results[0]["segmentation"])
+    expected = np.zeros((32, 48), bool)
+    expected[4:30, 4:12] = True
+    np.testing.assert_array_equal(mask, expected)
+    pixels = np.asarray(Image.open(predictions.pictures[0])).astype(int)
+    factor = pixels.shape[0] // 32
+    inside, outside = pixels[25 * factor, 8 * factor], pixels[25 * factor, 16 * factor]
+    green = np.array([0, 255, 0])
+    np.testing.assert_allclose(inside, 0.55 * green + 0.45 * np.array(class_color(1)), atol=12)
+    np.testing.assert_allclose(outside, green, atol=12)
+
+
+def test_unreadable_pictures_are_named_and_skipped(folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:60])
+    predictions = predict(folder, tmp_path / "out", batch_size=2)
+    assert len(predictions.pictures) == 4
+    assert [Path(line.partition(":")[0]).name for line in predictions.problems] == [
+        "2.png",
+        "broken.png",
+    ]
+    assert "\n" not in "".join(predictions.problems)
+    assert {r["file_name"] for r in predictions.results} == {
+        str(folder / f"{i}.png") for i in (0, 1, 3, 4)
+    }
+
+
+def test_no_readable_picture_is_an_error(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the pictures(.|\n)*a.jpg"):
+        predict(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "predictions.json").exists()
+
+
+def test_a_picture_without_detections_is_drawn_and_gives_an_empty_list(folder, tmp_path):
+    predictions = predict(folder, tmp_path / "out", [folder / "2.png"])
+    assert predictions.results == [] and len(predictions.pictures) == 1
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == []
+
+
+def test_folders_patterns_and_files_expand_once_each(folder):
+    everything = [folder / f"{index}.png" for index in range(5)]
+    assert find_images([folder]) == everything
+    assert find_images([str(folder / "*.png")]) == everything
+    reordered = [everything[i] for i in (3, 0, 1, 2, 4)]
+    assert find_images([folder / "3.png", folder]) == reordered
+    assert find_images([folder / "notes.txt"]) == [folder / "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["absent.png", "*.gif", "in/sub"])
+def test_paths_without_pictures_are_named(folder, name):
+    (folder / "in" / "sub").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        find_images([folder / name])
+
+
+def test_names_do_not_collide():
+    files = [Path("a/x.jpg"), Path("b/x.png"), Path("x-2.bmp"), Path("x.gif")]
+    assert picture_names(files) == ["x.jpg", "x-2.jpg", "x-2-2.jpg", "x-3.jpg"]

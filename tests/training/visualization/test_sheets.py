@@ -1,0 +1,70 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+from rectangles import (
+    EVEN,
+    LeftHalfFinder,
+    RectangleFinder,
+    rectangle_data,
+    with_left_halves,
+)
+
+from harmonic_tf.training.data import load_data
+from harmonic_tf.training.evaluation.evaluator import evaluate_model
+from harmonic_tf.training.visualization.drawing import class_color
+from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_detection_sheet
+
+DATA = with_left_halves(rectangle_data(EVEN[:1]))
+
+
+@pytest.fixture(scope="module", params=[RectangleFinder, LeftHalfFinder])
+def case(request):
+    model = request.param()
+    return model.has_masks, evaluate_model(model, DATA, progress=False)
+
+
+def sheet(evaluation, path):
+    """The one picture, 96 px wide in the data and 320 on the sheet, behind a border of 8."""
+    return np.asarray(Image.open(save_detection_sheet(evaluation, DATA, path))).astype(int)[8:, 8:]
+
+
+def test_the_sheet_shows_masks_where_there_are_any(case, tmp_path):
+    """The red box is x 10 to 40, y 20 to 60; y 50 is below its name."""
+    has_masks, evaluation = case
+    pixels = sheet(evaluation, tmp_path / "sheet.png")
+    left, right = (pixels[50 * 320 // 96, x * 320 // 96] for x in (18, 32))
+    red = np.array([255, 0, 0])
+    filled = 0.55 * red + 0.45 * np.array(class_color(0))
+    np.testing.assert_allclose(left, filled if has_masks else red, atol=3)
+    np.testing.assert_allclose(right, red, atol=3)
+
+
+def test_a_picture_without_detections_is_shown_as_it_is(case, tmp_path):
+    pixels = sheet(dataclasses.replace(case[1], detections=[]), tmp_path / "sheet.png")
+    np.testing.assert_allclose(pixels[50 * 320 // 96, 18 * 320 // 96], [255, 0, 0], atol=3)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_contact_sheets_of_any_number_of_images(tmp_path, count):
+    file = save_contact_sheet(load_data(f"shapes:train={count}"), tmp_path / "sheet.png")
+    with Image.open(file) as sheet:
+        assert sheet.width > 320 * min(count, 4)
+        assert sheet.height > 240 * min(4, -(-count // 4))
+        assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_a_contact_sheet_tints_masks(tmp_path):
+    data = load_data("shapes:train=1")
+    objects = data.records[0].objects
+    without = dataclasses.replace(objects, segmentations=(None, *objects.segmentations[1:]))
+    record = dataclasses.replace(data.records[0], objects=without)
+    fewer = dataclasses.replace(data, records=(record,))
+    file, other = (
+        save_contact_sheet(d, tmp_path / f"{i}.png") for i, d in enumerate((data, fewer))
+    )
+    # Only the one object looks another way: by its area, enlarged as the image is.
+    with Image.open(file) as sheet, Image.open(other) as fewer_tinted:
+        differs = (np.asarray(sheet) != np.asarray(fewer_tinted)).any(-1)
+    assert 0.6 < differs.sum() / (objects.area[0] * (320 / 208) ** 2) < 1.3

@@ -1,0 +1,294 @@
+"""The commands of `harmonic-tf`: their flags, as dataclasses, and what each calls.
+
+A field's docstring is its help. TensorFlow is imported only inside `__call__`.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from harmonic_tf.training.cli.quiet import import_tensorflow
+from harmonic_tf.training.errors import UserError, as_user_error
+from harmonic_tf.training.recipe import LOSSES, Recipe, Settings, read_recipe
+
+
+@dataclass(frozen=True)
+class Train(Recipe):
+    """Train a detector, evaluate it, and write it down.
+
+    With no flags: the small SSD with HarmonicDet on pictures drawn on the fly; a few minutes on
+    two cores. Ctrl-C stops after the step at hand; --resume goes on.
+
+    harmonic-tf train --data voc:DIR --epochs 80 --output runs/cells
+
+    harmonic-tf train --resume runs/cells
+    """
+
+    config: Path | None = None
+    """A recipe in YAML, such as a run's recipe.yaml. Flags override it."""
+    output: Path | None = None
+    """The run's folder. None: runs/, named after data, model, loss and seed."""
+    resume: Path | None = None
+    """Folder of a stopped run to go on with, by its own recipe."""
+    extras: bool = True
+    """Write figures, pictures and an export when training ends."""
+
+    def __call__(self):
+        import_tensorflow()
+        from harmonic_tf.training.train import resume, train
+
+        if self.resume is None:
+            run = train(self.recipe(), self.output, self.extras)
+        else:
+            run = resume(self.resume, self.extras)
+        return 0 if run.finished else 130
+
+    def recipe(self) -> Recipe:
+        """The part of the flags that determines the result."""
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model by the COCO protocol, in original pixels.
+
+    harmonic-tf evaluate runs/cells --data voc:DIR --split test
+
+    Testing at several scales: with --scales or --flip the model looks at every picture in several
+    ways, and what it finds is merged.
+
+    harmonic-tf evaluate runs/cells --scales 160,192,224 --flip
+    """
+
+    model: Positional[Path]
+    """A run's folder, or a .keras file."""
+    data: str | None = None
+    """Pictures: shapes, voc:DIR, coco:DIR or tfds:NAME. None: those of the run's recipe."""
+    split: str | None = None
+    """Split to evaluate on. None: the source's own, such as test."""
+    output: Path | None = None
+    """Folder to write metrics.json to."""
+    scales: str | None = None
+    """Shorter sides of the input in pixels, separated by commas. None: the model's own."""
+    flip: bool = False
+    """Look at every picture mirrored, too."""
+    merge: Literal["nms", "soft-nms"] = "nms"
+    """Of boxes found several times: keep the best, or lower the scores of the others."""
+    batch_size: int = 8
+    """Pictures a step."""
+    on_bad_data: Literal["skip", "error"] = "skip"
+    """Bad ground truth: leave it out and count it, or stop at once with the whole list."""
+
+    def __call__(self):
+        scales = _list(self.scales, "scales", int) if self.scales is not None else None
+        several = scales is not None or self.flip
+        if self.merge != "nms" and not several:
+            raise UserError(f"--merge {self.merge}: nothing to merge without --scales or --flip")
+        import_tensorflow()
+        import rich
+
+        from harmonic_tf.training.data import load_data
+        from harmonic_tf.training.evaluation.evaluator import Evaluator, write_metrics
+        from harmonic_tf.training.evaluation.tables import merged_table, metrics_table
+        from harmonic_tf.training.evaluation.test_time_augmentation import (
+            MultiScaleEvaluator,
+            views_of,
+        )
+        from harmonic_tf.training.labels import load_model_and_labels
+        from harmonic_tf.training.train import data_summary
+
+        with as_user_error():
+            model, labels = load_model_and_labels(self.model)
+            names = labels.class_names if labels else None
+            spec, split = self._source()
+            data = load_data(spec, "eval", split, names, self.on_bad_data)
+            if several:
+                views = views_of(model, scales, self.flip)
+                evaluate = MultiScaleEvaluator(model, views, data, self.merge, self.batch_size)
+            else:
+                evaluate = Evaluator(model, data, self.batch_size)
+        if names and not any(len(record.objects) for record in data.records):
+            raise UserError(f"{data.name} {data.split} has no objects of the classes {list(names)}")
+        print(data_summary(data))
+        if several:
+            print(f"merging what is found at {'; '.join(views)}")
+            result = evaluate()
+            evaluation = result.merged
+            rich.print(merged_table(result))
+        else:
+            evaluation = evaluate()
+            rich.print(metrics_table(evaluation))
+        if self.output:
+            print(write_metrics(evaluation, self.output / "metrics.json"))
+
+    def _source(self):
+        if self.data is not None:
+            return self.data, self.split
+        file = (self.model if self.model.is_dir() else self.model.parent) / "recipe.yaml"
+        if not file.exists():
+            raise UserError(f"{self.model}: no {file.name} beside it; say what --data to use")
+        recipe = read_recipe(file)
+        return recipe.data, self.split or recipe.eval_split
+
+
+@dataclass(frozen=True)
+class Compare(Settings):
+    """Train several losses from the same seeds and compare them pair by pair.
+
+    Prints mean and spread of each loss, and the paired difference of the last loss from each of
+    the others. Two controls tell what the coupling itself does: standard_x2 (the standard loss,
+    positives weighted twice) and constant_factors (the whole loss, both weights fixed at 2).
+    Repeat the command to go on with a comparison that was stopped.
+
+    harmonic-tf compare --losses standard,standard_x2,constant_factors,harmonic_det
+    --seeds 1,2,3,4,5 --data voc:DIR --jobs 2 --output runs/compare-cells
+    """
+
+    losses: str = "standard,harmonic_det"
+    """Losses, separated by commas; the last is compared with each of the others."""
+    seeds: str = "1,2,3"
+    """Seeds, separated by commas: one run of each loss for each."""
+    jobs: int = 1
+    """Runs at a time, each with its share of the cores."""
+    output: Path | None = None
+    """The comparison's folder. None: runs/compare-, and the names of data and model."""
+    config: Path | None = None
+    """A recipe in YAML. Flags override it; its loss and seed are not used."""
+
+    def __call__(self):
+        from harmonic_tf.training.comparison.run import compare
+
+        shared = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        recipes = [
+            Recipe(loss=loss, seed=seed, **shared)
+            for loss in _list(self.losses, "losses", str, LOSSES)
+            for seed in _list(self.seeds, "seeds", int)
+        ]
+        if self.jobs < 1:
+            raise UserError(f"--jobs: expected at least 1; received {self.jobs}")
+        name = recipes[0].name.rsplit(f"-{recipes[0].loss}-", 1)[0]
+        output = self.output or Path("runs") / f"compare-{name}"
+        compare(recipes, output, self.jobs, command=shlex.join(["harmonic-tf", *sys.argv[1:]]))
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Find objects in pictures: writes the pictures with boxes, and COCO results as JSON.
+
+    harmonic-tf predict runs/cells photos/*.jpg --output found
+    """
+
+    model: Positional[Path]
+    """A run's folder, or a .keras file."""
+    images: Positional[tuple[str, ...]]
+    """Picture files, folders of them, or patterns."""
+    output: Path = Path("predictions")
+    """Folder to write to."""
+    score_threshold: float = 0.4
+    """Boxes with lower scores are not drawn; predictions.json holds them all the same."""
+    batch_size: int = 8
+    """Pictures a step."""
+
+    def __call__(self):
+        if not self.images:
+            raise UserError("expected pictures after the model: files, folders or patterns")
+        import_tensorflow()
+        from harmonic_tf.training.serving.predict import predict_images
+
+        with as_user_error():
+            model, labels = _load(self.model)
+            found = predict_images(
+                model, self.images, labels, self.output, self.score_threshold, self.batch_size
+            )
+        for problem in found.problems:
+            print(f"skipped {problem}", file=sys.stderr)
+        print(f"{len(found.pictures)} pictures and {len(found.results)} results in {self.output}")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model for TensorFlow Serving: encoded pictures in, boxes out.
+
+    harmonic-tf export runs/cells
+    """
+
+    model: Positional[Path]
+    """A run's folder, or a .keras file."""
+    output: Path = Path("saved_models")
+    """Folder of exports; the model goes to OUTPUT/NAME/VERSION."""
+    name: str | None = None
+    """The model's name there. None: that of the run's folder or file."""
+
+    def __call__(self):
+        import_tensorflow()
+        from harmonic_tf.training.serving.saved_model import export_model
+
+        with as_user_error():
+            model, labels = _load(self.model)
+            recipe = self.model / "recipe.yaml"
+            name = self.name or self.model.resolve().stem
+            recipe = recipe if recipe.is_file() else None
+            print(export_model(model, labels, self.output, name, recipe=recipe))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Show what is in a data set before training on it: images, boxes, sizes, problems.
+
+    Writes a sheet of pictures with their boxes, too.
+
+    harmonic-tf data voc:DIR
+    """
+
+    source: Positional[str]
+    """shapes, voc:DIR, coco:DIR or tfds:NAME."""
+    split: str | None = None
+    """Split to look at. None: the one for training, such as trainval."""
+    output: Path = Path(".")
+    """Folder for contact_sheet.png."""
+
+    def __call__(self):
+        from harmonic_tf.training.data import load_data, print_summary
+        from harmonic_tf.training.visualization.sheets import save_contact_sheet
+
+        with as_user_error():
+            data = load_data(self.source, "train", self.split)
+        print_summary(data)
+        print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
+
+
+COMMANDS = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "compare": Compare,
+    "predict": Predict,
+    "export": Export,
+    "data": Data,
+}
+
+
+def _load(path):
+    """A trained model, and its labels or stand-ins for them."""
+    from harmonic_tf.training.labels import Labels, load_model_and_labels
+
+    model, labels = load_model_and_labels(path)
+    return model, labels or Labels.numbered(model.num_classes)
+
+
+def _list(text, flag, convert, allowed=None):
+    """The different items of a list with commas."""
+    try:
+        items = [convert(item.strip()) for item in text.split(",")]
+    except ValueError:
+        message = f"--{flag}: expected numbers separated by commas; received {text!r}"
+        raise UserError(message) from None
+    for item in items:
+        if allowed is not None and item not in allowed:
+            raise UserError(f"--{flag}: expected some of {', '.join(allowed)}; received {item!r}")
+    if len(set(items)) != len(items):
+        raise UserError(f"--{flag}: expected each once; received {text!r}")
+    return items

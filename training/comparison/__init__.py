@@ -1,0 +1,1 @@
+"""Several losses, trained from the same seeds and compared pair by pair."""

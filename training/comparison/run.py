@@ -1,0 +1,150 @@
+"""Several losses, each trained from the same seeds, compared pair by pair."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from harmonic_tf.training.comparison.report import (
+    Comparison,
+    as_json,
+    collect,
+    describe,
+    markdown,
+    tables,
+)
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.files import write_bytes, write_json
+from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
+
+
+def compare(recipes, output, jobs=1, command="") -> Comparison:
+    """Trains every recipe into `<output>/<loss>-seed<seed>` and compares their final models.
+
+    Runs of the same seed start from the same weights and see the same pictures in the same order.
+    What counts is the model after the last epoch, not the best on the way: choosing by the AP that
+    is then reported would flatter the noisier loss. Finished runs in `output` are taken as they
+    are, and stopped ones go on, so that a comparison can be stopped with Ctrl-C and repeated.
+    Writes `compare.json` and `compare.md`.
+
+    Args:
+        recipes: sequence of Recipe. One for each loss and seed, all else equal; the last loss is
+            compared with each of the others.
+        output: str or Path. Folder of the comparison.
+        jobs: int. Runs at a time, each with its share of the processor's cores. Defaults to `1`.
+        command: str. What the user typed, for the report. Defaults to none.
+
+    Returns:
+        Comparison.
+
+    Raises:
+        UserError: If `output` holds a run of another recipe, or a run fails.
+    """
+    output = Path(output)
+    runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
+    for folder, recipe in runs.items():
+        check_reusable(folder, recipe)
+    waiting = {f: recipe for f, recipe in runs.items() if not (f / "metrics.json").exists()}
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
+    run_all(waiting, jobs, console)
+    comparison = collect(runs)
+    write_json(output / "compare.json", as_json(comparison))
+    report = f"{describe(list(runs.values()), command)}\n\n{markdown(comparison)}"
+    write_bytes(output / "compare.md", report.encode())
+    for table in tables(comparison):
+        console.print(table)
+    console.print(f"written to {output / 'compare.md'} and compare.json")
+    return comparison
+
+
+def run_folder(output: Path, recipe: Recipe) -> Path:
+    """Where a comparison keeps one run."""
+    return output / f"{recipe.loss}-seed{recipe.seed}"
+
+
+def check_reusable(folder: Path, recipe: Recipe):
+    """Raises `UserError` if `folder` holds a run of another recipe."""
+    if not (folder / "recipe.yaml").exists():
+        return
+    there, wanted = asdict(resolve(read_recipe(folder / "recipe.yaml"))), asdict(recipe)
+    for key, value in wanted.items():
+        if there[key] != value:
+            raise UserError(
+                f"{folder} was made with {key} {there[key]}; asked for is {value}. "
+                "Choose another --output, or remove that folder."
+            )
+
+
+def run_all(runs, jobs, console):
+    """Trains recipes in processes of their own, a few at a time.
+
+    Ctrl-C stops each process after its step, with a checkpoint to go on from.
+
+    Args:
+        runs: dict. Folder -> Recipe.
+        jobs: int. Processes at a time.
+        console: rich.console.Console. Gets a line for each run that ends.
+
+    Raises:
+        UserError: If a run fails; its output is in `log.txt` beside its folder's other files.
+        KeyboardInterrupt: After all processes have stopped.
+    """
+    waiting, running, ended = list(runs.items()), {}, 0
+    cores = max(1, (os.cpu_count() or 1) // jobs)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                folder, recipe = waiting.pop(0)
+                running[folder] = (start(folder, recipe, cores), time.monotonic())
+            time.sleep(0.2)
+            for folder, (process, begun) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[folder]
+                if process.returncode:
+                    raise UserError(f"{folder} failed; see {log_file(folder)}\n{tail(folder)}")
+                ended += 1
+                metrics = json.loads((folder / "metrics.json").read_text())
+                shown = "  ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP80"))
+                seconds = time.monotonic() - begun
+                console.print(f"{ended}/{len(runs)}  {folder.name}  {shown}  {seconds:.0f} s")
+    finally:
+        for process, _ in running.values():
+            process.send_signal(signal.SIGINT)
+        for process, _ in running.values():
+            process.wait()
+
+
+def start(folder: Path, recipe: Recipe, cores: int):
+    """Starts one run, or goes on with it, with its share of the cores; returns the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, folder / "recipe.yaml")
+    threads = {name: str(cores) for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")}
+    with log_file(folder).open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "harmonic_tf.training.cli", "train"]
+            + ["--resume", str(folder), "--no-extras"],
+            env={**os.environ, **threads, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Apart from the terminal: a Ctrl-C there reaches it once, through `run_all`.
+            start_new_session=True,
+        )
+
+
+def log_file(folder: Path) -> Path:
+    """Where a run of a comparison writes what it would say on screen."""
+    return folder / "log.txt"
+
+
+def tail(folder: Path, lines=5) -> str:
+    """The last lines of a run's log."""
+    return "\n".join(log_file(folder).read_text(errors="replace").splitlines()[-lines:])

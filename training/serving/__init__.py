@@ -1,0 +1,1 @@
+"""A trained detector at work: SavedModels, and detection on image files."""

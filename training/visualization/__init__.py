@@ -1,0 +1,1 @@
+"""What people look at: boxes on images, sheets of images, curves."""

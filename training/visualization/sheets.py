@@ -1,0 +1,86 @@
+"""Sheets of images: those of a data set, and those that a detector was evaluated on."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from harmonic_tf.training.evaluation.masks import decode, rle
+from harmonic_tf.training.files import write_bytes
+from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes, grid
+
+
+def save_contact_sheet(data, path, count=16) -> Path:
+    """Draws images spread over a data set, with their boxes, masks and class names.
+
+    Args:
+        data: DetectionData.
+        path: str or Path. PNG file to write.
+        count: int. Number of images. Defaults to `16`.
+
+    Returns:
+        Path. The file written.
+    """
+    chosen = np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int)
+    records = [data.records[index] for index in chosen]
+    captions = [f"{r.name}   {len(r.objects)} object{'s' * (len(r.objects) != 1)}" for r in records]
+    return _save(grid([_draw_objects(r, data) for r in records], captions=captions), path)
+
+
+def save_detection_sheet(
+    evaluation, data, path, count=12, score_threshold=DISPLAY_THRESHOLD
+) -> Path:
+    """Draws what was found in the first images, over the dashed outlines of what is there.
+
+    Args:
+        evaluation: Evaluation. Of `data`.
+        data: DetectionData.
+        path: str or Path. PNG file to write.
+        count: int. Number of images. Defaults to `12`.
+        score_threshold: float. Detections with a lower score are not drawn. Defaults to `0.4`.
+
+    Returns:
+        Path. The file written.
+    """
+    images = [
+        _draw_found(record, evaluation, data, score_threshold) for record in data.records[:count]
+    ]
+    return _save(grid(images), path)
+
+
+def _draw_objects(record, data):
+    objects, size = record.objects, (record.height, record.width)
+    nothing = np.zeros(size, bool)
+    masks = [decode(rle(mask, size)) if mask else nothing for mask in objects.segmentations]
+    return draw_boxes(_image(record), objects.boxes, objects.classes, data.class_names, masks=masks)
+
+
+def _draw_found(record, evaluation, data, score_threshold):
+    found = [
+        item
+        for item in evaluation.detections
+        if item["image_id"] == record.image_id and item["score"] >= score_threshold
+    ]
+    has_masks = any("segmentation" in item for item in found)
+    corners = np.array([item["bbox"] for item in found], float).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return draw_boxes(
+        _image(record),
+        corners,
+        [data.category_ids.index(item["category_id"]) for item in found],
+        data.class_names,
+        [item["score"] for item in found],
+        record.objects.boxes,
+        [decode(item["segmentation"]) for item in found] if has_masks else None,
+    )
+
+
+def _image(record):
+    return np.asarray(Image.open(io.BytesIO(record.read())).convert("RGB"))
+
+
+def _save(sheet, path):
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    return write_bytes(path, content.getvalue())
