@@ -29,7 +29,7 @@ from harmonic_tf.training.data.formats.shapes import ShapesOptions, draw
 
 
 def write_voc_folder(root: Path, pictures: int) -> None:
-    """Writes drawn pictures as a VOC folder of JPEG files of 640 x 480 px."""
+    """Writes drawn images as a VOC folder of JPEG files of 640 x 480 px."""
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
     options = ShapesOptions(size=(640, 480))
@@ -130,7 +130,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", help="voc:DIR or coco:DIR; default: drawn JPEG files")
-    parser.add_argument("--pictures", type=int, default=200, help="of the drawn files")
+    parser.add_argument("--images", type=int, default=200, help="of the drawn files")
     parser.add_argument("--image-size", type=int, nargs=2, default=(160, 208), metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--resize", choices=("stretch", "letterbox"), default="stretch")
@@ -139,13 +139,13 @@ def main() -> None:
     image_size = tuple(arguments.image_size)
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.data:
-            write_voc_folder(Path(folder), arguments.pictures)
+            write_voc_folder(Path(folder), arguments.images)
         data = load_data(arguments.data or f"voc:{folder}")
         epochs = variants(data, image_size, arguments.batch_size, arguments.resize)
         turns = measure(epochs, arguments.batch_size, arguments.repetitions)
     name = data.name if arguments.data else "shapes as JPEG"
     title = (
-        f"{len(data)} pictures ({name}) to {image_size[0]} x {image_size[1]}, {arguments.resize}, "
+        f"{len(data)} images ({name}) to {image_size[0]} x {image_size[1]}, {arguments.resize}, "
         f"{os.cpu_count()} cores, TensorFlow {tf.__version__}"
     )
     Console().print(report(turns, title))

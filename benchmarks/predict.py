@@ -1,4 +1,4 @@
-"""Time from pictures to boxes: our RetinaNet beside KerasCV's and KerasHub's, same network.
+"""Time from images to boxes: our RetinaNet beside KerasCV's and KerasHub's, same network.
 
     python benchmarks/predict.py [--quick] [--group NAME ...] [--repetitions 15]
 
@@ -6,9 +6,9 @@ What is timed is what `predict` does with a batch: the network, decoding and NMS
 its default decoder: ours keeps scores above 0.05 and suppresses class by class, the others keep
 scores above 0.5 and suppress across classes. The floor is the network alone. The cases:
 
-- sparse: every anchor scores 0.01, as with a new RetinaNet or on an empty picture;
+- sparse: every anchor scores 0.01, as with a new RetinaNet or on an empty image;
 - crowded: one anchor in nine, in all places, scores 0.7 for one class. KerasCV's best case: its
-  NMS looks at all boxes unless it finds 100 detections in every picture.
+  NMS looks at all boxes unless it finds 100 detections in every image.
 
 The groups `resnet18` and `resnet50` and the turns are those of `benchmarks/train_step.py`.
 """
@@ -68,7 +68,7 @@ def main():
             heading = f"{group}, {options.size} x {options.size} px, {case}"
             print("", side_by_side.table(heading, turns, (KERAS_CV, NETWORK)), sep="\n")
             numbers = ", ".join(f"{name} {count:.0f}" for name, count in found.items())
-            print(f"\nDetections a picture: {numbers}.", flush=True)
+            print(f"\nDetections an image: {numbers}.", flush=True)
 
 
 if __name__ == "__main__":

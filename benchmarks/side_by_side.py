@@ -41,7 +41,7 @@ def parser(doc, repetitions):
     )
     options.add_argument("--repetitions", type=int, default=repetitions)
     options.add_argument("--batch", type=int, default=4)
-    options.add_argument("--size", type=int, default=256, help="of all but ssd_tiny's pictures, px")
+    options.add_argument("--size", type=int, default=256, help="of all but ssd_tiny's images, px")
     options.add_argument("--classes", type=int, default=80)
     options.add_argument("--quick", action="store_true", help="2 turns at 128 px")
     return options

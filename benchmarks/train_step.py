@@ -18,7 +18,7 @@ take turns, and ratios are medians of the ratios within a turn.
 The Faster R-CNN that trains on Keras 3 is the one of `keras-cv-nightly`, which needs an environment
 of its own, for it is imported by the same name as `keras-cv`; without it ours is timed alone. Both
 have 256 channels in the pyramid P2 to P6, 3 anchors a cell (of 32 to 512 pixels), 2000 proposals of
-a level before NMS and 1000 of a picture after it, 256 anchors and 512 regions to learn from, two
+a level before NMS and 1000 of an image after it, 256 anchors and 512 regions to learn from, two
 layers of 1024 units and one box a region.
 """
 
@@ -39,7 +39,7 @@ GROUPS = ("ssd_tiny", *BACKBONES, "faster_rcnn")
 
 
 def batch(size, image_size, classes, objects=4, padding=4, seed=0):
-    """Pictures `(B, H, W, 3)` of noise, and `objects` boxes in each, padded with -1."""
+    """Images `(B, H, W, 3)` of noise, and `objects` boxes in each, padded with -1."""
     rng = np.random.default_rng(seed)
     height, width = image_size
     corner = rng.uniform(0.05, 0.5, (size, objects, 2))

@@ -91,7 +91,7 @@ def iou(boxes_1, boxes_2):
 
 
 def clip(boxes, image_size):
-    """Cuts boxes `(..., 4)`, x1, y1, x2, y2, at the border of a picture of (height, width)."""
+    """Cuts boxes `(..., 4)`, x1, y1, x2, y2, at the border of an image of (height, width)."""
     height, width = image_size
     return ops.clip(boxes, 0.0, ops.array([width, height, width, height], boxes.dtype))
 

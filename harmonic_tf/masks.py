@@ -1,4 +1,4 @@
-"""Masks of objects, each in the frame of its box: `(..., S, S)`, whatever the picture's size."""
+"""Masks of objects, each in the frame of its box: `(..., S, S)`, whatever the image's size."""
 
 from keras import ops
 
@@ -6,7 +6,7 @@ from keras import ops
 def resample(masks, boxes, frames, size):
     """Shows masks in the frames of other boxes, bilinearly; outside of its box a mask is 0.
 
-    Cell (i, j) of an S x S mask is the picture's part from i / S to (i + 1) / S of the box's height
+    Cell (i, j) of an S x S mask is the image's part from i / S to (i + 1) / S of the box's height
     and j / S to (j + 1) / S of its width; its value holds for the centre.
 
     Args:

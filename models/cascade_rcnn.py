@@ -94,7 +94,7 @@ class CascadeRCNN(FasterRCNN):
         return stages
 
     def _refined(self, predictions, variance):
-        """The regions as a head has moved them, within the picture."""
+        """The regions as a head has moved them, within the image."""
         rois = predictions["rois"]
         moved = boxes.decode(ops.stop_gradient(predictions["box"]), rois, variance)
         moved = boxes.clip(moved, self.image_size)
@@ -112,7 +112,7 @@ class CascadeRCNN(FasterRCNN):
         ):
             targets = self._targets(y, image_size, earlier["rois"], stage.matching, stage.variance)
             loss = self._stage_loss(self.harmonize_stages, stage.variance)
-            own, parts = loss.with_parts(targets, self.on_contract(earlier, targets), sample_weight)
+            own, parts = loss.with_parts(targets, self.loss_inputs(earlier, targets), sample_weight)
             update_mean(metric, parts.total, parts)
             total = total + own
         return total

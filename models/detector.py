@@ -35,7 +35,7 @@ class Detector:
 
     Inherited before the model's class: `class SSD(Detector, keras.Model)`.
 
-    The model goes from pictures `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
+    The model goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
     `{"box": (B, A, 4), "classification": (B, A, K)}`, sets the attributes below and defines
     `anchors`. One with several stages also says, by `references`, `last_stage` and
     `further_losses`, how they depend on one another. Then it is trained with
@@ -57,7 +57,7 @@ class Detector:
         decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
         negative_ratio: float or None. The hard-negative mining that the detector is trained with.
         has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
-        resize: `"stretch"` or `"letterbox"`: how pictures are brought to `image_size`.
+        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
         presets_by_name: dictionary of name to `Preset`.
     """
 
@@ -88,7 +88,7 @@ class Detector:
         ]
 
     def anchors(self, image_size):
-        """Anchors `(A, 4)` for a picture of (height, width), x1, y1, x2, y2 in pixels."""
+        """Anchors `(A, 4)` for an image of (height, width), x1, y1, x2, y2 in pixels."""
         raise NotImplementedError
 
     @property
@@ -120,7 +120,7 @@ class Detector:
             predictions: what the model returned; None where the boxes do not depend on it.
 
         Returns:
-            `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
+            `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
         """
         return self.anchors(image_size)
 
@@ -165,7 +165,7 @@ class Detector:
         """
         return predictions
 
-    def on_contract(self, predictions, targets):
+    def loss_inputs(self, predictions, targets):
         """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""
         return {key: predictions[key] for key in ("box", "classification")}
 
@@ -176,7 +176,7 @@ class Detector:
             y: ground truth.
             image_size: (height, width).
             predictions: what `last_stage` returned.
-            sample_weight: None or weights `(B,)` of the pictures.
+            sample_weight: None or weights `(B,)` of the images.
         """
         return 0.0
 
@@ -200,13 +200,13 @@ class Detector:
         image_size = _image_size(x)
         last_stage = self.last_stage(y, y_pred, image_size)
         y_true = self.encode_targets(y, image_size, last_stage)
-        on_contract = self.on_contract(last_stage, y_true)
+        loss_inputs = self.loss_inputs(last_stage, y_true)
         if isinstance(loss, JointLoss):
             self._check_form(loss)
-            total, parts = loss.with_parts(y_true, on_contract, sample_weight)
+            total, parts = loss.with_parts(y_true, loss_inputs, sample_weight)
             self._update_metrics(parts)
         else:
-            total = loss(y_true, on_contract, sample_weight)
+            total = loss(y_true, loss_inputs, sample_weight)
         total = total + self.further_losses(y, image_size, last_stage, sample_weight)
         if self.losses:
             total = total + ops.sum(ops.stack(self.losses)) / replica_count()
@@ -244,7 +244,7 @@ class Detector:
 
         Returns:
             `{"boxes": (B, D, 4), "confidence": (B, D), "classes": (B, D), "num_detections": (B,)}`,
-            best first, padded with -1; boxes in `bounding_box_format`, clipped to the picture.
+            best first, padded with -1; boxes in `bounding_box_format`, clipped to the image.
         """
         image_size = _image_size(images)
         deltas = ops.cast(predictions["box"], "float32")
@@ -366,8 +366,8 @@ def _image_size(images):
     height, width = images.shape[1:3]
     if height is None or width is None:
         raise ValueError(
-            "The height and width of pictures must be known to place anchors. "
-            f"Received pictures of shape {tuple(images.shape)}."
+            "The height and width of images must be known to place anchors. "
+            f"Received images of shape {tuple(images.shape)}."
         )
     return height, width
 

@@ -8,10 +8,10 @@ from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes
 from harmonic_tf.models.backbones.backbone import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
-from harmonic_tf.models.layers.roi_align import join_cells, roi_align
+from harmonic_tf.models.layers.roi_align import flatten_features, roi_align
 from harmonic_tf.models.region_heads import box_head
 from harmonic_tf.models.rpn import RPNHead, propose
-from harmonic_tf.models.sampling import sample_rows
+from harmonic_tf.models.sampling import subsample_labels
 from harmonic_tf.ops import IGNORED, global_sum
 
 _RATIOS = (0.5, 1.0, 2.0)
@@ -44,14 +44,14 @@ class FasterRCNN(Detector, keras.Model):
         filters: int. Channels of the feature pyramid.
         head_units: int. Units of each of the head's two dense layers.
         class_agnostic: bool. Whether a region has one box, or one for each class.
-        rpn_batch: int. Anchors that the RPN learns from in a picture, at most half positives.
-        head_batch: int. Regions that the head learns from in a picture, at most a quarter of them
+        rpn_batch: int. Anchors that the RPN learns from in an image, at most half positives.
+        head_batch: int. Regions that the head learns from in an image, at most a quarter of them
             positives.
-        proposals: pair of ints. Proposals before NMS, of each level, and after it, of a picture.
+        proposals: pair of ints. Proposals before NMS, of each level, and after it, of an image.
         harmonize_rpn: bool. Whether the compiled loss is also that of the RPN.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept a picture.
+        max_detections: int. Detections kept an image.
         name: string.
 
     Example:
@@ -122,7 +122,10 @@ class FasterRCNN(Detector, keras.Model):
         coarser = layers.MaxPooling2D(1, 2, padding="same", name="coarser")(maps[-1])
         maps = [*maps, coarser]
         rpn = RPNHead(len(_RATIOS), self.filters, name="rpn")(maps)
-        outputs = {"cells": join_cells(maps), **{f"rpn_{key}": value for key, value in rpn.items()}}
+        outputs = {
+            "cells": flatten_features(maps),
+            **{f"rpn_{key}": value for key, value in rpn.items()},
+        }
         network = keras.Model(images, outputs, name="first_stage")
         return network, [tuple(x.shape[1:3]) for x in maps]
 
@@ -194,7 +197,7 @@ class FasterRCNN(Detector, keras.Model):
         classes = ops.where(has_area(references), targets["classification"], IGNORED)
         return {**targets, "classification": classes}
 
-    def on_contract(self, predictions, targets):
+    def loss_inputs(self, predictions, targets):
         box = predictions["box"]
         if not self.class_agnostic:
             own = ops.maximum(ops.cast(targets["classification"], "int32"), 0)
@@ -210,7 +213,7 @@ class FasterRCNN(Detector, keras.Model):
         truth = self._boxes(y, image_size)
         candidates = ops.concatenate([self._propose(predictions), truth], axis=1)
         targets = self._targets(y, image_size, candidates, _MATCHING, _VARIANCE)
-        index, used = sample_rows(
+        index, used = subsample_labels(
             targets["classification"], self.head_batch, self.positive_fraction, self.seed_generator
         )
         rois = ops.take_along_axis(candidates, index[..., None], axis=1)
@@ -223,7 +226,7 @@ class FasterRCNN(Detector, keras.Model):
     def further_losses(self, y, image_size, predictions, sample_weight):
         """The RPN's loss."""
         targets = self._objectness_targets(y, image_size, _RPN_MATCHING, _VARIANCE)
-        index, used = sample_rows(
+        index, used = subsample_labels(
             targets["classification"], self.rpn_batch, 0.5, self.seed_generator
         )
         sampled = {

@@ -7,7 +7,7 @@ from harmonic_tf.masks import resample
 from harmonic_tf.models.faster_rcnn import FasterRCNN, presets
 from harmonic_tf.models.matching import match
 from harmonic_tf.models.region_heads import mask_head
-from harmonic_tf.models.sampling import positive_rows, take_rows
+from harmonic_tf.models.sampling import batched_gather, positive_rows
 from harmonic_tf.ops import global_sum
 
 
@@ -59,7 +59,7 @@ class MaskRCNN(FasterRCNN):
         rois = rois[:, : positive_rows(rois.shape[1], self.positive_fraction)]
         objects = _with_padding({**y, "boxes": self._boxes(y, image_size)})
         index, label = match(rois, objects["boxes"], **self.matching)
-        own = {key: take_rows(value, index) for key, value in objects.items()}
+        own = {key: batched_gather(value, index) for key, value in objects.items()}
         seen = resample(own["masks"], own["boxes"], rois, self.mask_size)
         target = ops.cast(seen >= 0.5, "float32")
         logits = self._mask_logits(predictions["cells"], rois, own["classes"], training=True)

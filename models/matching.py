@@ -14,7 +14,7 @@ def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
     """Assigns an object to each anchor by IoU.
 
     Args:
-        anchors: `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2.
+        anchors: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2.
         gt_boxes: `(B, M, 4)`, of the same format; a box without area stands for none.
         positive_threshold: float. IoU from which an anchor is positive.
         negative_threshold: float. IoU below which it is background; between the two, ignored.
@@ -47,7 +47,7 @@ def encode_targets(anchors, gt_boxes, gt_classes, variance, **thresholds):
     """The `y_true` of the contract for anchors and padded ground truth.
 
     Args:
-        anchors: `(A, 4)` or, if pictures have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
+        anchors: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
         gt_boxes: `(B, M, 4)`, of the same format, padded with -1.
         gt_classes: `(B, M)`, padded with -1.
         variance: 4 floats that deltas are divided by.
@@ -80,7 +80,7 @@ def _compiled(rank, variance, **thresholds):
 
 
 def _pad(gt_boxes, gt_classes, multiple=16):
-    """Adds objects of no class and no area, at least one, so that every picture has one to point
+    """Adds objects of no class and no area, at least one, so that every image has one to point
     at, up to a multiple, so that batches of other sizes seldom need another compilation."""
     extra = multiple - ops.shape(gt_classes)[1] % multiple
     gt_boxes = ops.where(gt_classes[..., None] >= 0, gt_boxes, -1.0)

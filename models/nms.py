@@ -14,7 +14,7 @@ def class_wise_nms(boxes, scores, score_threshold, iou_threshold, max_detections
         scores: float tensor `(B, A, C)`.
         score_threshold: float. Only higher scores are looked at.
         iou_threshold: float. A box is dropped if it overlaps a better one of its class by more.
-        max_detections: int D. Detections kept a picture, over all classes.
+        max_detections: int D. Detections kept an image, over all classes.
 
     Returns:
         `{"boxes": (B, D, 4), "confidence": (B, D), "classes": (B, D), "num_detections": (B,)}`,
@@ -49,7 +49,7 @@ def _with_tensorflow(boxes, scores, score_threshold, iou_threshold, max_detectio
 
 
 def _with_keras(boxes, scores, score_threshold, iou_threshold, max_detections):
-    """The same on the `_CANDIDATES` best scores of each picture, in any backend."""
+    """The same on the `_CANDIDATES` best scores of each image, in any backend."""
     batch, anchor_count, class_count = scores.shape
     candidates = min(_CANDIDATES, anchor_count * class_count)
     confidence, flat = ops.top_k(ops.reshape(scores, (-1, anchor_count * class_count)), candidates)

@@ -1,20 +1,20 @@
-"""A detector for pictures of another size."""
+"""A detector for images of another size."""
 
-# What backbones call the size of their pictures: ours, KerasCV's and KerasHub's.
+# What backbones call the size of their images: ours, KerasCV's and KerasHub's.
 _SIZE_ARGUMENTS = ("image_size", "input_shape", "image_shape")
 
 
-def at_size(model, image_size):
-    """The same detector for pictures of another size.
+def resize_detector(model, image_size):
+    """The same detector for images of another size.
 
-    Anchors keep their sizes in pixels: an object that a larger picture shows larger is found by
+    Anchors keep their sizes in pixels: an object that a larger image shows larger is found by
     larger anchors, on a coarser map.
 
     Args:
         model: a detector. It stays as it is.
         image_size: (height, width) of the input in pixels. Best they differ from the detector's
             own by multiples of 32: else maps change between odd and even, and "same" padding lays
-            their cells elsewhere on the picture than the detector has learned, or maps no longer
+            their cells elsewhere on the image than the detector has learned, or maps no longer
             fit together, as in the full-size RetinaNets.
 
     Returns:
@@ -27,7 +27,7 @@ def at_size(model, image_size):
     Example:
 
     >>> model = from_preset("ssd_tiny", num_classes=3)
-    >>> at_size(model, (224, 272)).image_size
+    >>> resize_detector(model, (224, 272)).image_size
     (224, 272)
     """
     size = _with_size(model.backbone.get_config(), tuple(image_size))
@@ -41,7 +41,7 @@ def at_size(model, image_size):
         resized = type(model).from_config({**model.get_config(), "backbone": backbone})
     except ValueError as error:
         raise ValueError(
-            f"This {type(model).__name__} cannot be built for pictures of "
+            f"This {type(model).__name__} cannot be built for images of "
             f"{' x '.join(map(str, image_size))} pixels, which leave too little for its coarsest "
             "feature map. Expected a larger size."
         ) from error

@@ -34,7 +34,7 @@ class RetinaNet(Detector, keras_cv.models.RetinaNet):
         box_head: optional layer, shared by the levels.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept a picture.
+        max_detections: int. Detections kept an image.
         name: string.
 
     Example:

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from harmonic_tf import boxes
 from harmonic_tf.models.nms import class_wise_nms
-from harmonic_tf.models.sampling import take_rows
+from harmonic_tf.models.sampling import batched_gather
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -20,8 +20,8 @@ class RPNHead(layers.Layer):
 
     Call arguments:
         maps: list of feature maps `(B, H, W, F)`, finest first; where `index` is given, the cells
-            of the same maps, `(B, N, F)`, as `join_cells` has them.
-        index: None, or an int tensor `(B, K)`: the anchors to predict for, K a picture. The few
+            of the same maps, `(B, N, F)`, as `flatten_features` has them.
+        index: None, or an int tensor `(B, K)`: the anchors to predict for, K an image. The few
             that are learned from cost little so, and their gradient next to nothing.
 
     Returns:
@@ -71,14 +71,14 @@ class RPNHead(layers.Layer):
         index = ops.cast(index, "int32")
         count, channels = index.shape[1], cells.shape[-1]
         around = ops.take(_neighbours(self._sizes), index // self.anchors_per_cell, axis=0)
-        patches = take_rows(cells, ops.reshape(ops.maximum(around, 0), (-1, 9 * count)))
+        patches = batched_gather(cells, ops.reshape(ops.maximum(around, 0), (-1, 9 * count)))
         inside = ops.cast(ops.reshape(around >= 0, (-1, 9 * count, 1)), patches.dtype)
         patches = ops.reshape(patches * inside, (-1, count, 9 * channels))
         kernel = ops.reshape(self.convolution.kernel, (9 * channels, self.filters))
         features = ops.relu(ops.matmul(patches, kernel) + self.convolution.bias)
         of_cells = self._of_cells(features[:, :, None])
         own = ops.arange(count) * self.anchors_per_cell + index % self.anchors_per_cell
-        return {key: take_rows(values, own) for key, values in of_cells.items()}
+        return {key: batched_gather(values, own) for key, values in of_cells.items()}
 
     def get_config(self):
         return {
@@ -109,7 +109,7 @@ def propose(predictions, anchors, level_sizes, image_size, variance, before, aft
         image_size: (height, width) in pixels; proposals are clipped to it.
         variance: 4 floats that deltas are divided by.
         before: int. Proposals of each level that enter NMS.
-        after: int R. Proposals kept of a picture.
+        after: int R. Proposals kept of an image.
 
     Returns:
         `(B, R, 4)`, best first, padded with boxes at -1 without area. Carries no gradient.

@@ -6,8 +6,8 @@ from keras import ops
 from harmonic_tf.ops import BACKGROUND
 
 
-def sample_rows(label, count, positive_fraction, seed):
-    """Chooses a fixed number of rows a picture at random: some positives, the rest background.
+def subsample_labels(label, count, positive_fraction, seed):
+    """Chooses a fixed number of rows an image at random: some positives, the rest background.
 
     Args:
         label: int tensor `(B, A)`: 0 or more for positives, -1 for background, -2 for rows that
@@ -33,12 +33,12 @@ def sample_rows(label, count, positive_fraction, seed):
 
 
 def positive_rows(count, positive_fraction):
-    """How many of `count` rows chosen by `sample_rows` may be positives; they are the first."""
+    """How many of `count` rows of `subsample_labels` may be positives; they come first."""
     return max(1, int(count * positive_fraction))
 
 
-def take_rows(values, index):
-    """Of each picture's `(B, N, ...)` the rows `(B, K)`: `(B, K, ...)`.
+def batched_gather(values, index):
+    """Of each image's `(B, N, ...)` the rows `(B, K)`: `(B, K, ...)`.
 
     As `take_along_axis`, but without an index for each of many channels.
     """

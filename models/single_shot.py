@@ -13,7 +13,7 @@ class SingleShot(Detector, keras.Model):
     """A detector with anchors on the cells of several feature maps.
 
     Softmax over the classes and the background; hard-negative mining, 3 negatives a positive, is
-    the loss's (`model.loss_settings`). A subclass builds the network: from pictures, by
+    the loss's (`model.loss_settings`). A subclass builds the network: from images, by
     `backbone_maps`, to feature maps, and by `predict_rows` to predictions.
 
     Args:
@@ -28,7 +28,7 @@ class SingleShot(Detector, keras.Model):
         levels: the backbone's levels that are used, finest first.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept a picture.
+        max_detections: int. Detections kept an image.
         name: string.
     """
 
@@ -70,7 +70,7 @@ class SingleShot(Detector, keras.Model):
     def anchors(self, image_size):
         if tuple(image_size) != self.image_size:
             raise ValueError(
-                f"This {type(self).__name__} takes pictures of {self.image_size} (height, width) "
+                f"This {type(self).__name__} takes images of {self.image_size} (height, width) "
                 f"pixels. Received: {tuple(image_size)}"
             )
         return grid_anchors(image_size, self._map_sizes, self.anchor_shapes)

@@ -30,7 +30,7 @@ class SSD(SingleShot):
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.layers.pyramid.FeaturePyramid`.
         score_threshold: float. Detections must score higher.
         nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept a picture.
+        max_detections: int. Detections kept an image.
         name: string.
 
     Example:

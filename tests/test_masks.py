@@ -76,7 +76,7 @@ def test_leading_dimensions_are_independent():
         np.testing.assert_allclose(together[place], alone, atol=1e-6)
 
 
-def test_scale_of_the_picture_does_not_matter():
+def test_scale_of_the_image_does_not_matter():
     frame = [11.0, 18.0, 19.0, 25.0]
     scaled = shown(MASK, np.array(BOX) * 3 + 7, np.array(frame) * 3 + 7, 5)
     np.testing.assert_allclose(scaled, shown(MASK, BOX, frame, 5), atol=1e-5)

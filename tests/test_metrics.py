@@ -62,7 +62,7 @@ def test_no_positives_is_zero_and_not_nan():
 
 
 @pytest.mark.parametrize("weight", [[[1.0, 3.0, 0.0, 5.0, 5.0]], [2.0]])
-def test_sample_weight_of_rows_or_pictures(weight):
+def test_sample_weight_of_rows_or_images(weight):
     rows = np.broadcast_to(np.array(weight).reshape(1, -1), (1, 5))[0, :3]
     actual = MeanScore()(*batch(), sample_weight=np.array(weight))
     assert float(actual) == pytest.approx((P * rows).sum() / rows.sum(), rel=1e-6)

@@ -35,7 +35,7 @@ def build_model(recipe, num_classes):
 
 
 def build_batches(recipe, data, model):
-    """The recipe's training pictures as `model` takes them."""
+    """The recipe's training images as `model` takes them."""
     return train_batches(
         data,
         image_size=model.image_size,
@@ -59,7 +59,7 @@ def build_strategy(recipe):
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     if recipe.batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
-            f"a batch of {recipe.batch_size} pictures does not divide evenly over "
+            f"a batch of {recipe.batch_size} images does not divide evenly over "
             f"{strategy.num_replicas_in_sync} devices"
         )
     return strategy

@@ -73,7 +73,7 @@ class Settings:
     """Preset of harmonic_tf.models: ssd_tiny, dssd_tiny, refinedet_tiny, retinanet_tiny,
     faster_rcnn_tiny, mask_rcnn_tiny, cascade_rcnn_tiny; of full size ssd300_resnet50_fpn, ..."""
     data: str = "shapes"
-    """Pictures to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
+    """Images to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
     train_split: str | None = None
     """Split to train on. None: the source's own, such as trainval."""
     eval_split: str | None = None
@@ -83,9 +83,9 @@ class Settings:
     on_bad_data: Literal["skip", "error"] = "skip"
     """Bad ground truth: leave it out and report it, or stop at once with the whole list."""
     epochs: int | None = None
-    """Passes over the training pictures. None: 50 for the tiny models, 25 for mask_rcnn_tiny."""
+    """Passes over the training images. None: 50 for the tiny models, 25 for mask_rcnn_tiny."""
     batch_size: int | None = None
-    """Pictures a step, over all replicas. None: 16."""
+    """Images a step, over all replicas. None: 16."""
     learning_rate: float | None = None
     """Highest learning rate, reached after the warm-up. None: 0.002 for the tiny models."""
     warmup: float = 0.05
@@ -97,7 +97,7 @@ class Settings:
     clip_norm: float = 10.0
     """Longest gradient, over all weights and replicas together; longer ones are scaled down."""
     augmentation: Literal["light", "ssd", "none"] | None = None
-    """Random changes to training pictures: light (flip, zoom, brightness), ssd, or none."""
+    """Random changes to training images: light (flip, zoom, brightness), ssd, or none."""
     image_size: tuple[int, int] | None = None
     """Height and width of the network's input in pixels. None: the preset's."""
     backbone: str | None = None
@@ -128,7 +128,7 @@ class Recipe(Settings):
     loss: LossName = "harmonic_det"
     """What to minimise: the paper's harmonic_det, a part of it, the standard loss, or a control."""
     seed: int = 1
-    """Determines initial weights, order of the pictures and their augmentation."""
+    """Determines initial weights, order of the images and their augmentation."""
 
     def __post_init__(self):
         for field in ("epochs", "batch_size", "evaluate_every"):

@@ -69,7 +69,7 @@ def train(recipe: Recipe, output=None, extras=True, callbacks=()) -> Run:
         recipe: Recipe. What to train, on what and how.
         output: str or Path. The run's folder. Defaults to `None`: `runs/` and the recipe's name,
             with a number where that exists.
-        extras: bool. Write figures, pictures and an export, too. Defaults to `True`.
+        extras: bool. Write figures, images and an export, too. Defaults to `True`.
         callbacks: sequence of keras.callbacks.Callback. Called after the evaluation, so that they
             see AP in the logs of an epoch that was evaluated, and before the logs are written.
 
@@ -228,7 +228,7 @@ def write_result(folder, evaluation):
 
 
 def write_extras(folder, model, evaluation, data, say):
-    """Figures, a sheet of pictures with what was found, and an export."""
+    """Figures, a sheet of images with what was found, and an export."""
     from harmonic_tf.training.serving.saved_model import export_model
     from harmonic_tf.training.visualization.figures import save_run_figures
     from harmonic_tf.training.visualization.sheets import save_detection_sheet
@@ -238,5 +238,5 @@ def write_extras(folder, model, evaluation, data, say):
     name = folder.resolve().name
     export = export_model(model, evaluation.labels, name=name, recipe=folder / RECIPE_FILE)
     say(f"curves and figures  {figures[0].parent}")
-    say(f"pictures            {sheet}")
+    say(f"images              {sheet}")
     say(f"export              {export}")

@@ -56,7 +56,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         factor_gradient: bool. Whether the gradient flows through the factors.
         box_variance: 4 floats that the deltas were divided by: SSD and KerasCV 0.1, 0.1, 0.2, 0.2;
             KerasHub 1, 1, 1, 1.
-        negative_ratio: float or None. Hard-negative mining as in SSD (there 3): in each picture
+        negative_ratio: float or None. Hard-negative mining as in SSD (there 3): in each image
             only the negatives with the highest loss enter, this many a positive.
         constant_factor: float. What stands for both factors when `harmonic=False`.
         focal_alpha: float. Weight of the positive class in the focal loss.

@@ -18,7 +18,7 @@ class JointLoss(keras.losses.Loss):
 
     Args:
         objective: `harmonic_tf.ops.Objective`.
-        negative_ratio: float or None. Hard-negative mining: in each picture only the negatives
+        negative_ratio: float or None. Hard-negative mining: in each image only the negatives
             with the highest classification loss enter, at most this many a positive.
         reduction: `"sum"` (the scalar of equation 13), None (its `(B, A)` terms), or another of
             Keras's.
@@ -37,7 +37,7 @@ class JointLoss(keras.losses.Loss):
         self.negative_ratio = negative_ratio
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """As any Keras loss; `sample_weight` weighs pictures, `(B,)`, or rows, `(B, A)`."""
+        """As any Keras loss; `sample_weight` weighs images, `(B,)`, or rows, `(B, A)`."""
         if sample_weight is not None:
             sample_weight = self._row_weights(sample_weight)
         return super().__call__(y_true, y_pred, sample_weight)

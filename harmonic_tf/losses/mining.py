@@ -12,7 +12,7 @@ def hard_negatives(loss, classes, positive, ratio):
         loss: `(B, A)`. Classification loss of each row.
         classes: `(B, A)`. -1 marks a negative.
         positive: `(B, A)`, 1 for positives.
-        ratio: float. Negatives a positive, counted in each picture; a picture without positives
+        ratio: float. Negatives a positive, counted in each image; an image without positives
             brings none.
 
     Returns:

@@ -7,7 +7,7 @@ def global_sum(value):
     """Sums `value` over all replicas of a `tf.distribute` strategy; elsewhere returns it.
 
     Keras adds the gradients of the replicas, so a loss that divides by the positives of its own
-    replica counts every picture too often. The sum carries no gradient.
+    replica counts every image too often. The sum carries no gradient.
     """
     if keras.backend.backend() != "tensorflow":
         return value

@@ -21,7 +21,7 @@ def with_own_layers(network, inputs):
 
 
 def subtract_mean(images):
-    """BGR less the mean of ImageNet: what Keras prepares pictures for its ResNets and VGGs by."""
+    """BGR less the mean of ImageNet: what Keras prepares images for its ResNets and VGGs by."""
     return layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68], name="rescaling")(
         keras.ops.flip(images, axis=-1)
     )

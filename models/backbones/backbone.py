@@ -2,7 +2,7 @@
 
 Ours are `PyramidBackbone`s. Detectors also take any KerasCV backbone (by its
 `pyramid_level_inputs`) or KerasHub backbone (by its `pyramid_outputs`). Every backbone here takes
-pictures with values 0 to 255, RGB.
+images with values 0 to 255, RGB.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Architecture(NamedTuple):
     """A network, and where its pretrained weights come from.
 
     Attributes:
-        build: function from a Keras tensor of pictures to a dictionary of pyramid levels.
+        build: function from a Keras tensor of images to a dictionary of pyramid levels.
         load: function of a model with that network and of `weights`, `"imagenet"` or a path, that
             loads them; None for a network that is trained from scratch.
     """
@@ -53,7 +53,7 @@ class PyramidBackbone(keras.Model):
         **kwargs: of `keras.Model`.
 
     Raises:
-        ValueError: if there is no such architecture, or pictures are too small for it.
+        ValueError: if there is no such architecture, or images are too small for it.
 
     Example:
 
@@ -128,7 +128,7 @@ def build_backbone(architecture, image_size, weights="none", freeze_batch_norm=N
 
 
 def pyramid_features(backbone, levels):
-    """A model from pictures to a dictionary of the backbone's feature maps at `levels`.
+    """A model from images to a dictionary of the backbone's feature maps at `levels`.
 
     Args:
         backbone: a `PyramidBackbone`, or a KerasCV or KerasHub backbone.

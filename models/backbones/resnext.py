@@ -22,7 +22,7 @@ def resnext(depths, widths, groups):
         groups: int. Groups of the 3x3 convolutions.
 
     Returns:
-        A function from pictures `(B, H, W, 3)`, values 0 to 255, RGB, to a dictionary of levels.
+        A function from images `(B, H, W, 3)`, values 0 to 255, RGB, to a dictionary of levels.
     """
 
     def features(images):

@@ -20,11 +20,11 @@ def vgg16(images):
         images: Keras tensor `(B, H, W, 3)`, values 0 to 255, RGB.
 
     Raises:
-        ValueError: if the pictures are too small for P8.
+        ValueError: if the images are too small for P8.
     """
     if any(side is not None and side < _SMALLEST for side in images.shape[1:3]):
         raise ValueError(
-            f"vgg16 needs pictures of at least {_SMALLEST} by {_SMALLEST} pixels, for its last "
+            f"vgg16 needs images of at least {_SMALLEST} by {_SMALLEST} pixels, for its last "
             f"level to have a cell. Received: image_size={tuple(images.shape[1:3])}"
         )
     x = subtract_mean(images)

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 
-def join_cells(maps):
+def flatten_features(maps):
     """The cells of feature maps `(B, H, W, F)` in one row, map by map: `(B, N, F)`."""
     return ops.concatenate(
         [ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in maps], axis=1
@@ -21,11 +21,11 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canoni
     `canonical_level`, one twice as large from the next coarser (Lin et al. 2017, equation 1).
 
     Args:
-        cells: `(B, N, F)`, feature maps as `join_cells` has them, finest first. There may be
+        cells: `(B, N, F)`, feature maps as `flatten_features` has them, finest first. There may be
             more of them, which are not read.
         sizes: (height, width) of each map that is read.
         rois: float tensor `(B, R, 4)`, x1, y1, x2, y2 in pixels.
-        image_size: (height, width) of the picture in pixels.
+        image_size: (height, width) of the image in pixels.
         size: int S. Bins along each axis.
         canonical_size: float. Square root of an area, in pixels.
         canonical_level: int. Index in `sizes`.
@@ -114,7 +114,7 @@ def _samples(low, high, cells, pixels, size):
         low: `(B, R)`. Lower edge of each box in pixels.
         high: `(B, R)`. Its upper edge.
         cells: `(B, R)`, int32. Cells of its map along this axis.
-        pixels: int. The picture's size along this axis.
+        pixels: int. The image's size along this axis.
         size: int S. Bins, with 2 samples each, of which each lies between two cells.
 
     Returns:

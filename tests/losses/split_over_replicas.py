@@ -11,7 +11,7 @@ from harmonic_tf.losses import HarmonicDetLoss
 
 
 def uneven_case(form):
-    """Four pictures; all positives but one lie in the first two, of the first replica."""
+    """Four images; all positives but one lie in the first two, of the first replica."""
     y_true, y_pred = random_case(form, seed=9, batch=4, rows=30)
     classes = y_true["classification"]
     classes[2:] = np.where(classes[2:] >= 0, -1, classes[2:])

@@ -86,7 +86,7 @@ def test_other_backends_give_the_same_numbers(backend, tmp_path):
 
 
 def packed_model(columns):
-    """The smallest detector: a dense layer from a picture's features to a packed output."""
+    """The smallest detector: a dense layer from an image's features to a packed output."""
     inputs = keras.Input((6, 8))
     outputs = keras.layers.Dense(4 + columns, kernel_initializer=keras.initializers.Zeros())(inputs)
     return keras.Model(inputs, outputs)

@@ -32,7 +32,7 @@ def detection(form):
 
 
 def case(form, classes=(0, 1, -1, -1, -2, -1), box_true=0.0, box_pred=0.0, seed=0):
-    """One picture of six rows; the two boxes are broadcast to all of them."""
+    """One image of six rows; the two boxes are broadcast to all of them."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(1, ROWS, CLASSES + (form == "softmax")))
     y_true = {

@@ -155,7 +155,7 @@ def test_terms_sum_to_the_scalar(form):
 
 
 @every_form
-def test_sample_weight_of_pictures_and_of_rows(form):
+def test_sample_weight_of_images_and_of_rows(form):
     case = as_float32(*random_case(form, seed=16))
     terms = np.asarray(HarmonicDetLoss(form, reduction=None)(*case))
     rng = np.random.default_rng(16)
@@ -165,7 +165,7 @@ def test_sample_weight_of_pictures_and_of_rows(form):
         np.testing.assert_allclose(actual, (rows * terms).sum(), rtol=1e-6)
 
 
-def test_as_many_pictures_as_anchors_are_weighted_by_picture():
+def test_as_many_images_as_anchors_are_weighted_by_image():
     case = as_float32(*random_case("softmax", seed=17, batch=6, rows=6))
     terms = np.asarray(HarmonicDetLoss(reduction=None)(*case))
     weight = np.arange(6.0)

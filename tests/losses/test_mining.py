@@ -1,4 +1,4 @@
-"""Hard-negative mining: in each picture the hardest negatives, so many a positive."""
+"""Hard-negative mining: in each image the hardest negatives, so many a positive."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def chosen(loss, classes, ratio):
     return np.asarray(hard_negatives(np.array(loss, "float32"), classes, positive, ratio))
 
 
-def test_hardest_negatives_of_each_picture():
+def test_hardest_negatives_of_each_image():
     loss = [[9, 1, 3, 2, 5, 4], [7, 8, 1, 6, 5, 9]]
     classes = [[0, -1, -1, -1, -1, -2], [-1, 2, -1, -1, 1, -1]]
     expected = [[1, 0, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]]
     np.testing.assert_array_equal(chosen(loss, classes, 2.0), np.equal(expected, 1))
 
 
-def test_picture_without_positives_brings_none():
+def test_image_without_positives_brings_none():
     assert not chosen([[3, 2, 1]], [[-1, -1, -2]], 3.0).any()
 
 
@@ -43,7 +43,7 @@ def test_ratio_may_be_a_fraction():
 
 
 def batch():
-    """Two pictures; the class logits of the negatives are 0, 1, 2 and 3, hardest last."""
+    """Two images; the class logits of the negatives are 0, 1, 2 and 3, hardest last."""
     logits = np.zeros((2, 5, 3), "float32")
     logits[:, 1:, 0] = np.arange(4)
     y_true = {"box": np.zeros((2, 5, 4)), "classification": [[0, -1, -1, -1, -1], [-1] * 5]}

@@ -9,7 +9,7 @@ LIBRARIES = ["kerascv", "kerashub"]
 
 
 def ssd_on(library):
-    """An SSD for pictures of 64 x 64 px, with an anchor a cell on four maps."""
+    """An SSD for images of 64 x 64 px, with an anchor a cell on four maps."""
     anchors = [[(16, 16)]] * 4
     return models.SSD(_resnet(library), num_classes=2, anchor_shapes=anchors, filters=8)
 

@@ -1,4 +1,4 @@
-"""Pictures of plain rectangles, made here, for detectors to learn."""
+"""Images of plain rectangles, made here, for detectors to learn."""
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +36,7 @@ def rectangles(count=4, image_size=(160, 208), objects=3, seed=0):
 
 
 def no_objects(count, room):
-    """Ground truth of pictures without objects, with room for some."""
+    """Ground truth of images without objects, with room for some."""
     return {
         "boxes": np.full((count, room, 4), -1, "float32"),
         "classes": np.full((count, room), -1, "float32"),

@@ -6,7 +6,7 @@ import pytest
 from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes, ssd_anchor_shapes
 
 
-def test_centres_divide_the_picture_evenly_in_row_major_order():
+def test_centres_divide_the_image_evenly_in_row_major_order():
     anchors = grid_anchors((20, 30), [(2, 3)], [[(4, 2), (2, 2)]])
     assert anchors.dtype == np.float32
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2

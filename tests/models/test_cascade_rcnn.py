@@ -109,14 +109,14 @@ def test_no_gradient_flows_through_the_boxes_of_earlier_heads(pictures):
     with tf.GradientTape() as tape:
         predictions = model.last_stage(y, model(images, training=True), SIZE)
         targets = model.encode_targets(y, predictions=predictions)
-        total = model.loss(targets, model.on_contract(predictions, targets))
+        total = model.loss(targets, model.loss_inputs(predictions, targets))
     first, second, third = tape.gradient(total, before)
     assert first is None and second is None
     assert np.any(third)
 
 
 def test_degenerate_regions(pictures):
-    """Heads that shrink every region to nothing, or throw it out of the picture."""
+    """Heads that shrink every region to nothing, or throw it out of the image."""
     model = build()
     for deltas in ([0, 0, -1e6, -1e6], [1e6, 1e6, 0, 0], [0, 0, 1e6, 1e6]):
         for head in heads(model):

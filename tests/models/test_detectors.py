@@ -43,12 +43,12 @@ def learn(preset, pictures, loss, steps=120):
 
 @pytest.fixture(scope="module", params=TINY)
 def trained(request):
-    """A detector that has learned four pictures with HarmonicDet."""
+    """A detector that has learned four images with HarmonicDet."""
     pictures = rectangles()
     return learn(request.param, pictures, HarmonicDetLoss), pictures
 
 
-def test_learns_four_pictures(trained):
+def test_learns_four_images(trained):
     model, (images, targets) = trained
     check_learned(model, images, targets)
 
@@ -62,7 +62,7 @@ def check_learned(model, images, targets):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", TINY)
-def test_learns_four_pictures_with_the_standard_loss(preset):
+def test_learns_four_images_with_the_standard_loss(preset):
     images, targets = rectangles()
     model = learn(preset, (images, targets), DetectionLoss, steps=200)
     check_learned(model, images, targets)
@@ -199,7 +199,7 @@ def test_layers_own_losses_are_added(preset):
 
 
 @pytest.mark.parametrize("preset", ONE_STAGE)
-def test_sample_weights_weigh_pictures(preset):
+def test_sample_weights_weigh_images(preset):
     model = build(preset)
     model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
     images, targets = rectangles(count=2)
@@ -331,7 +331,7 @@ def test_presets_are_found_by_name():
 def test_preset_with_another_input_size():
     model = build("ssd_tiny", image_size=(96, 128))
     assert model.image_size == (96, 128)
-    with pytest.raises(ValueError, match=r"takes pictures of \(96, 128\)"):
+    with pytest.raises(ValueError, match=r"takes images of \(96, 128\)"):
         model.anchors((160, 208))
 
 

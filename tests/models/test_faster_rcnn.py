@@ -42,7 +42,7 @@ def test_each_region_is_judged_by_the_box_of_its_class():
     model = build()
     box = np.arange(2 * 3 * 4, dtype="float32").reshape(1, 2, 3, 4)
     predictions = {"box": box, "classification": np.zeros((1, 2, 4), "float32")}
-    received = model.on_contract(predictions, {"classification": np.array([[2.0, -1.0]])})
+    received = model.loss_inputs(predictions, {"classification": np.array([[2.0, -1.0]])})
     np.testing.assert_array_equal(received["box"], [[box[0, 0, 2], box[0, 1, 0]]])
 
 
@@ -71,7 +71,7 @@ def test_the_loss_is_that_of_both_stages(pictures, harmonize_rpn):
     )
     y_true = model.encode_targets(targets, predictions=second)
     assert np.sum(np.array(y_true["classification"]) >= 0) > 0
-    head = model.loss(y_true, model.on_contract(second, y_true))
+    head = model.loss(y_true, model.loss_inputs(second, y_true))
 
     one_class = {**targets, "classes": np.minimum(targets["classes"], 0)}
     matching = {"positive_threshold": 0.7, "negative_threshold": 0.3, "force": True}
@@ -106,13 +106,13 @@ def test_ground_truth_is_among_the_regions(pictures):
     model = build()
     images, targets = pictures
     rois = np.array(model.last_stage(targets, model(images), model.image_size)["rois"])
-    for picture in range(2):
-        for box in targets["boxes"][picture, :3]:
-            assert np.abs(rois[picture] - box).max(axis=1).min() < 1e-3
+    for image in range(2):
+        for box in targets["boxes"][image, :3]:
+            assert np.abs(rois[image] - box).max(axis=1).min() < 1e-3
 
 
 @pytest.mark.parametrize("room", [0, 1])
-def test_a_picture_without_objects(pictures, room):
+def test_a_image_without_objects(pictures, room):
     model = build()
     targets = {"boxes": np.full((2, room, 4), -1.0), "classes": np.full((2, room), -1.0)}
     loss = model.compute_loss(pictures[0], targets, model(pictures[0], training=True))

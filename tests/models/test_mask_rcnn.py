@@ -63,7 +63,7 @@ def test_mask_loss_knows_only_positives():
     assert float(model._mask_loss(y, (160, 208), sampled(model, rois), None)) == 0
 
 
-def test_mask_loss_weighs_pictures(pictures):
+def test_mask_loss_weighs_images(pictures):
     model = build()
     images, y = pictures
     predictions = model.last_stage(y, model(images, training=True), model.image_size)
@@ -88,7 +88,7 @@ def test_masks_leave_the_compiled_loss_alone(pictures):
             total = model.further_losses(y, model.image_size, predictions, None)
             total += model.loss(
                 model.encode_targets(y, predictions=predictions),
-                model.on_contract(predictions, model.encode_targets(y, predictions=predictions)),
+                model.loss_inputs(predictions, model.encode_targets(y, predictions=predictions)),
             )
         gradients.append(tape.gradient(total, weights))
     for a, b in zip(*gradients, strict=True):

@@ -119,8 +119,8 @@ def test_a_box_under_padding_is_not_an_object():
     assert (targets["classification"] == -1).all()
 
 
-def test_pictures_with_anchors_of_their_own():
-    """The second picture has the first one's anchors in reverse."""
+def test_images_with_anchors_of_their_own():
+    """The second image has the first one's anchors in reverse."""
     boxes = np.array([[[0, 0, 10, 10]]] * 2, "float32")
     anchors = np.stack([ANCHORS, ANCHORS[::-1]])
     settings = {"positive_threshold": 0.5, "negative_threshold": 0.4, "force": True}

@@ -63,7 +63,7 @@ class TestClassWiseNms:
         found = run(boxes, [[[0.1], [0.5], [0.3], [0.4], [0.2]]], max_detections=3)
         np.testing.assert_allclose(found["confidence"][0], [0.5, 0.4, 0.3])
 
-    def test_pictures_are_apart(self):
+    def test_images_are_apart(self):
         found = run(np.stack([BOXES, BOXES]), [[[0.9]] * 4, [[0.0]] * 4])
         assert found["num_detections"].tolist() == [2, 0]
 

@@ -4,7 +4,7 @@ import pytest
 from other_backbones import LIBRARIES, ssd_on
 
 from harmonic_tf import models
-from harmonic_tf.models.resizing import at_size
+from harmonic_tf.models.resizing import resize_detector
 
 TINY = sorted(name for name in models.PRESETS if name.endswith("_tiny"))
 
@@ -21,7 +21,7 @@ def detect(model, images):
 @pytest.mark.parametrize("preset", TINY)
 def test_a_detector_is_the_same_at_its_own_size_and_runs_at_another(preset):
     model = models.from_preset(preset, num_classes=2, score_threshold=0.0)
-    again = at_size(model, model.image_size)
+    again = resize_detector(model, model.image_size)
     assert again is not model and type(again) is type(model)
     images = pictures(model.image_size)
     expected, received = detect(model, images), detect(again, images)
@@ -29,10 +29,10 @@ def test_a_detector_is_the_same_at_its_own_size_and_runs_at_another(preset):
     for key in expected:
         np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
 
-    other = at_size(model, (96, 176))
+    other = resize_detector(model, (96, 176))
     assert other.image_size == (96, 176) and model.image_size == (160, 208)
     assert other.decoding == model.decoding
-    if preset != "retinanet_tiny":  # clips its anchors to the picture
+    if preset != "retinanet_tiny":  # clips its anchors to the image
         largest = [np.ptp(m.anchors(m.image_size)[:, 1::2], axis=1).max() for m in (other, model)]
         assert largest[0] == pytest.approx(largest[1])
     found = detect(other, pictures((96, 176)))
@@ -44,15 +44,15 @@ def test_a_detector_is_the_same_at_its_own_size_and_runs_at_another(preset):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_other_backbones(library):
     model = ssd_on(library)
-    other = at_size(model, (96, 128))
+    other = resize_detector(model, (96, 128))
     assert other.image_size == (96, 128)
     assert other.output_shape[0] == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
 
 
 def test_too_small_a_size_is_refused():
     model = models.from_preset("ssd_tiny", num_classes=2, last_padding="valid")
-    with pytest.raises(ValueError, match="This SSD cannot be built for pictures of 32 x 48 pixels"):
-        at_size(model, (32, 48))
+    with pytest.raises(ValueError, match="This SSD cannot be built for images of 32 x 48 pixels"):
+        resize_detector(model, (32, 48))
 
 
 def test_a_backbone_that_does_not_say_its_size_is_refused():
@@ -63,4 +63,4 @@ def test_a_backbone_that_does_not_say_its_size_is_refused():
         backbone, num_classes=2, levels=["P3"], anchor_shapes=[[(16, 16)]], filters=None
     )
     with pytest.raises(ValueError, match="'image_size' or 'input_shape'.*Received: Functional"):
-        at_size(model, (96, 128))
+        resize_detector(model, (96, 128))

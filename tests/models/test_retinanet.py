@@ -9,7 +9,7 @@ from plain_rectangles import batches, rectangles
 from harmonic_tf.models import PyramidBackbone, RetinaNet
 
 SIZE = (128, 192)  # KerasCV's feature pyramid needs multiples of 32
-# KerasCV's own model takes a dictionary, and Keras warns where it gets the pictures alone.
+# KerasCV's own model takes a dictionary, and Keras warns where it gets the images alone.
 pytestmark = pytest.mark.filterwarnings("ignore:(?s).*structure of `inputs`:UserWarning")
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.models.layers.roi_align import join_cells
+from harmonic_tf.models.layers.roi_align import flatten_features
 from harmonic_tf.models.rpn import RPNHead, propose
 
 VARIANCE = (1.0, 1.0, 1.0, 1.0)
@@ -30,7 +30,7 @@ def test_predictions_of_some_anchors_are_those_of_all():
     assert everything["box"].shape == (2, 81, 4)
     assert everything["classification"].shape == (2, 81, 2)
     index = np.stack([np.random.default_rng(i).permutation(81) for i in range(2)])
-    some = head(join_cells(maps), tf.constant(index))
+    some = head(flatten_features(maps), tf.constant(index))
     for key, values in everything.items():
         expected = np.take_along_axis(np.array(values), index[..., None], axis=1)
         np.testing.assert_allclose(some[key], expected, atol=1e-6, err_msg=key)
@@ -42,7 +42,7 @@ def test_gradient_of_some_anchors_is_that_of_all():
     sources = [*maps, *(weight.value for weight in head.trainable_weights)]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(maps)
-        everything, some = head(maps), head(join_cells(maps), index)
+        everything, some = head(maps), head(flatten_features(maps), index)
         expected = sum(
             tf.reduce_sum(tf.sin(tf.gather(values, index, batch_dims=1)))
             for values in everything.values()
@@ -62,7 +62,7 @@ def proposals(scores, deltas=None, before=10, after=4):
         "rpn_box": deltas,
         "rpn_classification": np.log(np.stack([scores, 1 - scores], axis=-1)),
     }
-    # Three anchors on the first level, two on the second; a picture of 80 x 80 px.
+    # Three anchors on the first level, two on the second; an image of 80 x 80 px.
     return np.array(propose(predictions, ANCHORS, [3, 2], (80, 80), VARIANCE, before, after))[0]
 
 

@@ -1,4 +1,4 @@
-"""A detector whose answers are known, and pictures for it: rectangles of pure colour on black."""
+"""A detector whose answers are known, and images for it: rectangles of pure colour on black."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Record
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 
 CLASS_NAMES = ("red", "green", "blue")
 CATEGORY_IDS = (3, 0, 7)
@@ -18,7 +18,7 @@ SCORES = (0.9, 0.8, 0.7)
 class RectangleFinder(keras.Model):
     """Finds at most one rectangle of each colour, class c with the score SCORES[c].
 
-    One anchor a colour; every anchor whose colour is in the picture is positive, its box is right.
+    One anchor a colour; every anchor whose colour is in the image is positive, its box is right.
     """
 
     num_classes = 3
@@ -50,7 +50,7 @@ class RectangleFinder(keras.Model):
         logits = tf.tile(tf.constant(logits)[None], (batch, 1, 1)) * self.gain
         return {"box": tf.zeros((batch, 3, 4)), "classification": logits}
 
-    def on_contract(self, predictions, targets):
+    def loss_inputs(self, predictions, targets):
         return predictions
 
     def encode_targets(self, objects, image_size=None, predictions=None):
@@ -104,7 +104,7 @@ def _extent(bright):
 
 
 def picture(height, width, boxes):
-    """A uint8 picture; `boxes` maps a class index to whole-pixel (x1, y1, x2, y2)."""
+    """A uint8 image; `boxes` maps a class index to whole-pixel (x1, y1, x2, y2)."""
     image = np.zeros((height, width, 3), np.uint8)
     for index, (x1, y1, x2, y2) in boxes.items():
         image[y1:y2, x1:x2, index] = 255
@@ -122,7 +122,7 @@ def rectangle_data(pictures, name="rectangles"):
         encoded = png(picture(height, width, boxes))
         objects = Objects.of([Annotation(tuple(map(float, b)), c) for c, b in boxes.items()])
         records.append(
-            Record(
+            Sample(
                 name=f"{index}.png",
                 image_id=10 + index,
                 height=height,
@@ -154,7 +154,7 @@ def with_left_halves(data, shift=0.0):
 EVEN = ((64, 96, {0: (10, 20, 40, 60)}), (32, 48, {1: (4, 4, 20, 30), 2: (22, 5, 46, 31)}))
 
 # Sizes that stretch to 32 x 48 by whole factors, boxes on the network's own grid.
-PICTURES = (
+IMAGES = (
     (64, 96, {0: (10, 20, 40, 60)}),
     (32, 48, {1: (4, 4, 20, 30), 2: (21, 5, 48, 32)}),
     (64, 48, {}),

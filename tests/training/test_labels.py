@@ -5,7 +5,7 @@ import zipfile
 
 import keras
 import pytest
-from rectangles import PICTURES, RectangleFinder, rectangle_data
+from rectangles import IMAGES, RectangleFinder, rectangle_data
 
 from harmonic_tf import models
 from harmonic_tf.training.files import write_bytes, write_json
@@ -30,7 +30,7 @@ def test_labels_survive_the_file(tmp_path):
 
 def test_numbered_and_of():
     assert Labels.numbered(2) == Labels(("class 0", "class 1"), (1, 2))
-    assert Labels.of(rectangle_data(PICTURES)) == LABELS
+    assert Labels.of(rectangle_data(IMAGES)) == LABELS
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_best_is_the_first_highest_ap(tmp_path, monkeypatch):
 
 
 def test_what_is_wrong_with_the_request_leaves_no_folder(tmp_path):
-    for wrong in ({"data": "voc:nowhere"}, {"data": "pictures"}, {"batch_size": 64}):
+    for wrong in ({"data": "voc:nowhere"}, {"data": "images"}, {"batch_size": 64}):
         with pytest.raises(UserError):
             train(replace(RECIPE, **wrong), tmp_path / "run", extras=False)
     assert not (tmp_path / "run").exists()

@@ -41,7 +41,7 @@ class ToyDetector(keras.Model):
     def encode_targets(self, labels, image_size=None, predictions=None):
         return {"box": labels["boxes"][:, :4] / 16.0, "classification": labels["classes"][:, :4]}
 
-    def on_contract(self, predictions, targets):
+    def loss_inputs(self, predictions, targets):
         return predictions
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -75,7 +75,7 @@ class ToyDetector(keras.Model):
 
 
 class ToyBatches:
-    """Random pictures: `steps_per_epoch` batches, determined by the epoch."""
+    """Random images: `steps_per_epoch` batches, determined by the epoch."""
 
     def __init__(self, steps_per_epoch=3, batch_size=4, positives=None):
         self.steps_per_epoch = steps_per_epoch

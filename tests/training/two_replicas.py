@@ -43,7 +43,7 @@ def detector(preset, optimizer, **settings):
 
 
 class UnevenBatches:
-    """One batch of four pictures: 3, 2, 0 and 0 objects."""
+    """One batch of four images: 3, 2, 0 and 0 objects."""
 
     steps_per_epoch = 1
 

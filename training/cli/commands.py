@@ -20,7 +20,7 @@ from harmonic_tf.training.recipe import LOSSES, Recipe, Settings, read_recipe
 class Train(Recipe):
     """Train a detector, evaluate it, and write it down.
 
-    With no flags: the small SSD with HarmonicDet on pictures drawn on the fly; a few minutes on
+    With no flags: the small SSD with HarmonicDet on images drawn on the fly; a few minutes on
     two cores. Ctrl-C stops after the step at hand; --resume goes on.
 
     harmonic-tf train --data voc:DIR --epochs 80 --output runs/cells
@@ -35,7 +35,7 @@ class Train(Recipe):
     resume: Path | None = None
     """Folder of a stopped run to go on with, by its own recipe."""
     extras: bool = True
-    """Write figures, pictures and an export when training ends."""
+    """Write figures, images and an export when training ends."""
 
     def __call__(self):
         import_tensorflow()
@@ -58,7 +58,7 @@ class Evaluate:
 
     harmonic-tf evaluate runs/cells --data voc:DIR --split test
 
-    Testing at several scales: with --scales or --flip the model looks at every picture in several
+    Testing at several scales: with --scales or --flip the model looks at every image in several
     ways, and what it finds is merged.
 
     harmonic-tf evaluate runs/cells --scales 160,192,224 --flip
@@ -67,7 +67,7 @@ class Evaluate:
     model: Positional[Path]
     """A run's folder, or a .keras file."""
     data: str | None = None
-    """Pictures: shapes, voc:DIR, coco:DIR or tfds:NAME. None: those of the run's recipe."""
+    """Images: shapes, voc:DIR, coco:DIR or tfds:NAME. None: those of the run's recipe."""
     split: str | None = None
     """Split to evaluate on. None: the source's own, such as test."""
     output: Path | None = None
@@ -75,11 +75,11 @@ class Evaluate:
     scales: str | None = None
     """Shorter sides of the input in pixels, separated by commas. None: the model's own."""
     flip: bool = False
-    """Look at every picture mirrored, too."""
+    """Look at every image mirrored, too."""
     merge: Literal["nms", "soft-nms"] = "nms"
     """Of boxes found several times: keep the best, or lower the scores of the others."""
     batch_size: int = 8
-    """Pictures a step."""
+    """Images a step."""
     on_bad_data: Literal["skip", "error"] = "skip"
     """Bad ground truth: leave it out and count it, or stop at once with the whole list."""
 
@@ -177,7 +177,7 @@ class Compare(Settings):
 
 @dataclass(frozen=True)
 class Predict:
-    """Find objects in pictures: writes the pictures with boxes, and COCO results as JSON.
+    """Find objects in images: writes the images with boxes, and COCO results as JSON.
 
     harmonic-tf predict runs/cells photos/*.jpg --output found
     """
@@ -185,17 +185,17 @@ class Predict:
     model: Positional[Path]
     """A run's folder, or a .keras file."""
     images: Positional[tuple[str, ...]]
-    """Picture files, folders of them, or patterns."""
+    """Image files, folders of them, or patterns."""
     output: Path = Path("predictions")
     """Folder to write to."""
     score_threshold: float = 0.4
     """Boxes with lower scores are not drawn; predictions.json holds them all the same."""
     batch_size: int = 8
-    """Pictures a step."""
+    """Images a step."""
 
     def __call__(self):
         if not self.images:
-            raise UserError("expected pictures after the model: files, folders or patterns")
+            raise UserError("expected images after the model: files, folders or patterns")
         import_tensorflow()
         from harmonic_tf.training.serving.predict import predict_images
 
@@ -206,12 +206,12 @@ class Predict:
             )
         for problem in found.problems:
             print(f"skipped {problem}", file=sys.stderr)
-        print(f"{len(found.pictures)} pictures and {len(found.results)} results in {self.output}")
+        print(f"{len(found.images)} images and {len(found.results)} results in {self.output}")
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model for TensorFlow Serving: encoded pictures in, boxes out.
+    """Write a trained model for TensorFlow Serving: encoded images in, boxes out.
 
     harmonic-tf export runs/cells
     """
@@ -239,7 +239,7 @@ class Export:
 class Data:
     """Show what is in a data set before training on it: images, boxes, sizes, problems.
 
-    Writes a sheet of pictures with their boxes, too.
+    Writes a sheet of images with their boxes, too.
 
     harmonic-tf data voc:DIR
     """

@@ -27,7 +27,7 @@ from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_reci
 def compare(recipes, output, jobs=1, command="") -> Comparison:
     """Trains every recipe into `<output>/<loss>-seed<seed>` and compares their final models.
 
-    Runs of the same seed start from the same weights and see the same pictures in the same order.
+    Runs of the same seed start from the same weights and see the same images in the same order.
     What counts is the model after the last epoch, not the best on the way: choosing by the AP that
     is then reported would flatter the noisier loss. Finished runs in `output` are taken as they
     are, and stopped ones go on, so that a comparison can be stopped with Ctrl-C and repeated.

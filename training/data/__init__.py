@@ -1,4 +1,4 @@
-"""Pictures with boxes, from any of four sources, as batches for training and evaluation.
+"""Images with boxes, from any of four sources, as batches for training and evaluation.
 
 `load_data` reads a source into one form (`DetectionData`), `train_batches` and `eval_batches` turn
 that into `tf.data` pipelines, and `print_summary` tells what is in it.
@@ -6,7 +6,7 @@ that into `tf.data` pipelines, and `print_summary` tells what is in it.
 
 import importlib
 
-from harmonic_tf.training.data.dataset import BadDataError, DetectionData, Objects, Problem, Record
+from harmonic_tf.training.data.dataset import BadDataError, DetectionData, Objects, Problem, Sample
 from harmonic_tf.training.data.load import load_data
 from harmonic_tf.training.data.validation import problem_report
 
@@ -26,7 +26,7 @@ __all__ = [
     "DetectionData",
     "Objects",
     "Problem",
-    "Record",
+    "Sample",
     "eval_batches",
     "fit_image",
     "load_data",

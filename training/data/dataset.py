@@ -1,4 +1,4 @@
-"""The one form that every source of pictures is brought into."""
+"""The one form that every source of images is brought into."""
 
 import collections
 import dataclasses
@@ -14,7 +14,7 @@ class Problem:
 
     Attributes:
         file: str. The file it stands in.
-        object: str or None. Which object of the file; None if the whole picture is left out.
+        object: str or None. Which object of the file; None if the whole image is left out.
         reason: str. What is wrong: its kind, then a colon and the details if there are any.
     """
 
@@ -50,7 +50,7 @@ class Annotation:
     """One object as its source tells it, checked.
 
     Attributes:
-        box: 4 floats. (x1, y1, x2, y2) in pixels of the original picture, x2 and y2 exclusive.
+        box: 4 floats. (x1, y1, x2, y2) in pixels of the original image, x2 and y2 exclusive.
         class_index: int. Index into the data's class names.
         difficult: bool. Pascal VOC's flag: trained on, ignored in evaluation.
         crowd: bool. COCO's flag: not trained on, a region to ignore in evaluation.
@@ -68,10 +68,10 @@ class Annotation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Objects:
-    """The objects of one picture as arrays; N may be 0.
+    """The objects of one image as arrays; N may be 0.
 
     Attributes:
-        boxes: float32 `(N, 4)`. Corners (x1, y1, x2, y2) in pixels of the original picture.
+        boxes: float32 `(N, 4)`. Corners (x1, y1, x2, y2) in pixels of the original image.
         classes: int32 `(N,)`.
         difficult: bool `(N,)`.
         crowd: bool `(N,)`.
@@ -108,17 +108,17 @@ class Objects:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Record:
-    """One picture, not decoded, and its objects.
+class Sample:
+    """One image, not decoded, and its objects.
 
     Attributes:
-        name: str. The picture's file name.
+        name: str. The image's file name.
         image_id: int. Its id in results.
         height: int, pixels.
         width: int, pixels.
-        is_jpeg: bool. JPEG pictures are decoded at the size that is needed.
+        is_jpeg: bool. JPEG images are decoded at the size that is needed.
         encoded: the file, or a function without arguments that returns its bytes.
-        objects: Objects. None of them is a negative picture, and stays in the data.
+        objects: Objects. None of them is a negative image, and stays in the data.
     """
 
     name: str
@@ -130,13 +130,13 @@ class Record:
     objects: Objects
 
     def read(self) -> bytes:
-        """The encoded picture (JPEG, PNG, BMP or GIF)."""
+        """The encoded image (JPEG, PNG, BMP or GIF)."""
         return self.encoded.read_bytes() if isinstance(self.encoded, Path) else self.encoded()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DetectionData:
-    """One split of a source, ready to be batched. `len(data)` is its number of pictures.
+    """One split of a source, ready to be batched. `len(data)` is its number of images.
 
     Attributes:
         name: str. Short name of the source, such as "shapes" or the folder's name.
@@ -144,16 +144,16 @@ class DetectionData:
         class_names: tuple of str. Class index -> name.
         category_ids: tuple of int. Class index -> category id in results: COCO's own (sparse) ids,
             1..C for other sources.
-        records: tuple of Record.
+        records: tuple of Sample.
         problems: tuple of Problem. What was left out, and why.
-        clipped: int. Boxes that stood out of their picture by more than a pixel and were cut.
+        clipped: int. Boxes that stood out of their image by more than a pixel and were cut.
     """
 
     name: str
     split: str
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
-    records: tuple[Record, ...]
+    records: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
     clipped: int = 0
 
@@ -166,15 +166,15 @@ class DetectionData:
         return tuple(record.name for record in self.records)
 
     def image_name(self, image_id: int) -> str:
-        """File name of the picture with this id.
+        """File name of the image with this id.
 
         Raises:
-            KeyError: no picture has the id.
+            KeyError: no image has the id.
         """
         for record in self.records:
             if record.image_id == image_id:
                 return record.name
-        raise KeyError(f"No picture of {self.name} ({self.split}) has id {image_id}.")
+        raise KeyError(f"No image of {self.name} ({self.split}) has id {image_id}.")
 
     def problem_counts(self) -> dict[str, int]:
         """How many problems there are of each kind, the most frequent first."""

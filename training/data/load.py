@@ -7,7 +7,7 @@ from harmonic_tf.training.data.formats.coco import load_coco
 from harmonic_tf.training.data.formats.shapes import load_shapes
 from harmonic_tf.training.data.formats.tfds import load_tfds
 from harmonic_tf.training.data.formats.voc import load_voc
-from harmonic_tf.training.data.validation import Findings
+from harmonic_tf.training.data.validation import ProblemLog
 
 SOURCES = {"shapes": load_shapes, "voc": load_voc, "coco": load_coco, "tfds": load_tfds}
 
@@ -19,7 +19,7 @@ def load_data(
     class_names: Sequence[str] | None = None,
     on_bad_data: str = "skip",
 ) -> DetectionData:
-    """Reads a source's annotations; pictures are decoded later, in the input pipeline.
+    """Reads a source's annotations; images are decoded later, in the input pipeline.
 
     Args:
         spec: str. "shapes" (drawn, see `shapes.ShapesOptions` for options such as
@@ -28,14 +28,14 @@ def load_data(
         split: str or None. The split's name in the source.
         class_names: sequence of str or None. The classes in order; objects of another class are
             then bad data. By default the source's own. Give those of training to evaluation.
-        on_bad_data: str. "skip" leaves unusable objects and pictures out and names each in
+        on_bad_data: str. "skip" leaves unusable objects and images out and names each in
             `data.problems`; "error" raises one error with the whole list.
 
     Returns:
         DetectionData.
 
     Raises:
-        ValueError: a spec, role or split that does not exist, or no picture is left.
+        ValueError: a spec, role or split that does not exist, or no image is left.
         BadDataError: with "error", if there is any problem; always, if the source cannot be read.
 
     Example:
@@ -54,11 +54,11 @@ def load_data(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
-    findings = Findings()
+    problem_log = ProblemLog()
     names = None if class_names is None else tuple(class_names)
-    data = SOURCES[kind](argument, role, split, names, findings)
+    data = SOURCES[kind](argument, role, split, names, problem_log)
     if data.problems and (on_bad_data == "error" or not data.records):
         raise BadDataError(data.problems)
     if not data.records:
-        raise ValueError(f"{spec}: split {data.split!r} holds no pictures.")
+        raise ValueError(f"{spec}: split {data.split!r} holds no images.")
     return data

@@ -39,13 +39,13 @@ def train_batches(
     """Batches for training, one epoch at a time.
 
     Args:
-        data: DetectionData. Crowd regions are left out; pictures without objects are negatives.
+        data: DetectionData. Crowd regions are left out; images without objects are negatives.
         image_size: (int, int). Height and width of the network's input.
         batch_size: int.
         resize: str. "stretch" or "letterbox".
         augmentation: Augmentation or None for none.
         seed: int. With the epoch, it decides the order and every random draw.
-        max_boxes: int or None. M, the room for boxes. Defaults to the fullest picture's number.
+        max_boxes: int or None. M, the room for boxes. Defaults to the fullest image's number.
         masks: bool. Whether the objects' masks are among the targets.
 
     Returns:
@@ -53,11 +53,11 @@ def train_batches(
         are float32 `(B, H, W, 3)`, 0..255. Targets are {"boxes": float32 `(B, M, 4)` in xyxy pixels
         of the network's input, "classes": float32 `(B, M)`}, padded with -1; with `masks` also
         "masks", float32 `(B, M, S, S)`: the share of each cell of the box that its object covers,
-        padded with 0. The pictures that do not fill a batch are left out (others in every epoch).
+        padded with 0. The images that do not fill a batch are left out (others in every epoch).
         Its attribute `steps_per_epoch` is the number of batches.
 
     Raises:
-        ValueError: fewer pictures than a batch, more objects than `max_boxes`, an unknown mode, an
+        ValueError: fewer images than a batch, more objects than `max_boxes`, an unknown mode, an
             object without a mask where masks are asked for.
 
     Example:
@@ -74,8 +74,8 @@ def train_batches(
 class TrainBatches:
     """See `train_batches`.
 
-    Two steps: `_plan` draws, for a batch at once, which window of each picture is shown, how it is
-    coloured, and where its boxes go; `_show` makes the pixels of one picture, and its masks. Both
+    Two steps: `_plan` draws, for a batch at once, which window of each image is shown, how it is
+    coloured, and where its boxes go; `_show` makes the pixels of one image, and its masks. Both
     are traced once, for all epochs.
     """
 
@@ -84,7 +84,7 @@ class TrainBatches:
         self.steps_per_epoch = len(data) // batch_size
         if not self.steps_per_epoch:
             raise ValueError(
-                f"{data.name} ({data.split}) has {len(data)} pictures, which do not fill a batch "
+                f"{data.name} ({data.split}) has {len(data)} images, which do not fill a batch "
                 f"of {batch_size}."
             )
         self._count = len(data)
@@ -161,7 +161,7 @@ def eval_batches(
         `tf.data.Dataset` of dictionaries: "images" float32 `(B, H, W, 3)`, 0..255; "image_id" int64
         `(B,)`; "original_size" int32 `(B, 2)`, height and width; "scale" and "offset" float32
         `(B, 2)`, (y, x), with network = original * scale + offset; and the objects in pixels of
-        the ORIGINAL picture, padded with -1 or False to the fullest picture's number M: "boxes"
+        the ORIGINAL image, padded with -1 or False to the fullest image's number M: "boxes"
         float32 `(B, M, 4)` xyxy, "classes" float32 `(B, M)`, "crowd" and "difficult" bool `(B, M)`,
         "area" float32 `(B, M)`.
 
@@ -180,7 +180,7 @@ def eval_batches(
     ids = tf.constant([record.image_id for record in data.records], tf.int64)
     read = _reader(data)
 
-    def picture(index):
+    def image_of(index):
         image, scale, offset, size = fit_image(read(index), image_size, resize)
         return index, {"images": image, "scale": scale, "offset": offset, "original_size": size}
 
@@ -190,7 +190,7 @@ def eval_batches(
 
     return (
         tf.data.Dataset.range(len(data), output_type=tf.int32)
-        .map(picture, **_PARALLEL)
+        .map(image_of, **_PARALLEL)
         .batch(batch_size)
         .map(with_objects)
         .prefetch(PREFETCHED_BATCHES)
@@ -233,7 +233,7 @@ def _check_resize(resize: str):
 
 
 def _reader(data: DetectionData) -> Callable:
-    """A function: index -> the encoded picture. Files are read without Python."""
+    """A function: index -> the encoded image. Files are read without Python."""
     if all(isinstance(record.encoded, Path) for record in data.records):
         paths = tf.constant([str(record.encoded) for record in data.records])
         return lambda index: tf.io.read_file(paths[index])
@@ -248,7 +248,7 @@ def _reader(data: DetectionData) -> Callable:
 def _mask_drawer(data: DetectionData, trained: list) -> Callable:
     """A function: index, whether flipped, numbers `(M,)`, boxes `(M, 4)` -> masks `(M, S, S)`.
 
-    Numbers count the trained objects of the picture; boxes are in its pixels. Masks are drawn anew
+    Numbers count the trained objects of the image; boxes are in its pixels. Masks are drawn anew
     each time: to hold all of them would take gigabytes, to draw one takes a tenth of a millisecond.
     """
     segmentations = _segmentations(data, trained)
@@ -269,7 +269,7 @@ def _mask_drawer(data: DetectionData, trained: list) -> Callable:
 
 
 def _segmentations(data: DetectionData, trained: list) -> list[list]:
-    """The annotated masks of the trained objects of each picture."""
+    """The annotated masks of the trained objects of each image."""
     kept = []
     for record, keep in zip(data.records, trained, strict=True):
         own = {n: record.objects.segmentations[n] for n in np.flatnonzero(keep)}
@@ -301,7 +301,7 @@ def _table(data: DetectionData, name: str, room: int, kept: list | None = None) 
 
 
 def _room(data: DetectionData, counts: list[int], max_boxes: int | None) -> int:
-    """M: how many boxes a picture of a batch has room for."""
+    """M: how many boxes an image of a batch has room for."""
     fullest = int(np.argmax(counts))
     if max_boxes is None:
         return max(1, counts[fullest])

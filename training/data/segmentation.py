@@ -19,7 +19,7 @@ def frame_mask(segmentation: list | dict, box, size: int = MASK_SIZE) -> np.ndar
     Args:
         segmentation: the mask in COCO's forms: list of polygons [x1, y1, x2, y2, ...], whose union
             it is, or RLE dictionary, compressed or not.
-        box: 4 floats, (x1, y1, x2, y2) in pixels of the picture, with area.
+        box: 4 floats, (x1, y1, x2, y2) in pixels of the image, with area.
         size: int S.
 
     Returns:
@@ -48,11 +48,11 @@ def _draw_runs(rle: dict, box, size: int) -> np.ndarray:
     height, width = rle["size"]
     counts = run_lengths(rle["counts"])
     values = (np.arange(len(counts)) % 2 * 255).astype(np.uint8)
-    # Runs go down the columns: as they are, they make the transposed picture.
-    picture = Image.fromarray(np.repeat(values, counts).reshape(width, height))
+    # Runs go down the columns: as they are, they make the transposed image.
+    canvas = Image.fromarray(np.repeat(values, counts).reshape(width, height))
     x1, y1, x2, y2 = np.clip(box, 0, (width, height, width, height)).tolist()
     fine = (size * SUPERSAMPLING, size * SUPERSAMPLING)
-    part = picture.resize(fine, Image.Resampling.NEAREST, box=(y1, x1, y2, x2))
+    part = canvas.resize(fine, Image.Resampling.NEAREST, box=(y1, x1, y2, x2))
     return np.asarray(part.reduce(SUPERSAMPLING)).T
 
 
@@ -91,7 +91,7 @@ def run_lengths(counts: list | str | bytes) -> np.ndarray:
 
 
 def check_segmentation(segmentation, header: Header):
-    """Raises `Unusable` if a mask of this picture cannot be drawn; nothing is drawn to find out."""
+    """Raises `Unusable` if a mask of this image cannot be drawn; nothing is drawn to find out."""
     fault_of = _fault_of_runs if isinstance(segmentation, dict) else _fault_of_polygons
     try:
         fault = fault_of(segmentation, header)
@@ -113,7 +113,7 @@ def _fault_of_polygons(polygons: list, header: Header) -> str | None:
 def _fault_of_runs(rle: dict, header: Header) -> str | None:
     height, width = map(operator.index, rle["size"])
     if (height, width) != (header.height, header.width):
-        return f"RLE of {width} x {height} px, the picture has {header.width} x {header.height} px"
+        return f"RLE of {width} x {height} px, the image has {header.width} x {header.height} px"
     lengths = run_lengths(rle["counts"])
     if lengths.min() < 0 or lengths.sum() != height * width:
         return f"RLE whose runs do not add up to {width} x {height} px"

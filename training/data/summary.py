@@ -53,11 +53,11 @@ def _overview(data: DetectionData) -> Table:
     table.add_column(style="bold")
     table.add_column()
     rows = {
-        "pictures": f"{len(data)}, {int((counts == 0).sum())} of them without objects",
-        "picture width": _quantiles([record.width for record in data.records]) + " px",
-        "picture height": _quantiles([record.height for record in data.records]) + " px",
+        "images": f"{len(data)}, {int((counts == 0).sum())} of them without objects",
+        "image width": _quantiles([record.width for record in data.records]) + " px",
+        "image height": _quantiles([record.height for record in data.records]) + " px",
         "objects": f"{counts.sum()} of {len(data.class_names)} classes",
-        "objects a picture": _quantiles(counts),
+        "objects an image": _quantiles(counts),
         "box width": _quantiles(boxes[:, 2] - boxes[:, 0]) + " px",
         "box height": _quantiles(boxes[:, 3] - boxes[:, 1]) + " px",
         "object sizes": ", ".join(
@@ -79,19 +79,19 @@ def _overview(data: DetectionData) -> Table:
 
 def _classes(data: DetectionData) -> Table:
     table = Table("class", title="boxes a class", title_justify="left")
-    for heading in ("boxes", "share", "pictures", "width", "height"):
+    for heading in ("boxes", "share", "images", "width", "height"):
         table.add_column(heading, justify="right")
     classes = np.concatenate([record.objects.classes for record in data.records])
     boxes = np.concatenate([record.objects.boxes for record in data.records])
     for index, name in enumerate(data.class_names):
         own = boxes[classes == index]
-        pictures = sum(index in record.objects.classes for record in data.records)
+        with_it = sum(index in record.objects.classes for record in data.records)
         median = np.median(own[:, 2:] - own[:, :2], axis=0) if len(own) else (np.nan, np.nan)
         table.add_row(
             name,
             str(len(own)),
             f"{100 * len(own) / max(1, len(boxes)):.1f} %",
-            str(pictures),
+            str(with_it),
             *("-" if np.isnan(m) else f"{m:.0f} px" for m in median),
         )
     table.caption = "width and height: medians"

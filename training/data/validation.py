@@ -12,13 +12,13 @@ from PIL import Image
 
 from harmonic_tf.training.data.dataset import Problem
 
-# Standing out of the picture by this much is a habit of annotation tools, not worth a note.
+# Standing out of the image by this much is a habit of annotation tools, not worth a note.
 CLIP_TOLERANCE = 1.0
 END_OF_JPEG = b"\xff\xd9"
 
 
 class Unusable(ValueError):
-    """A reason to leave out one object or one picture. Becomes a `Problem` in `Findings`.
+    """A reason to leave out one object or one image. Becomes a `Problem` in `ProblemLog`.
 
     Attributes:
         file: the file at fault, if it is another one than is being read.
@@ -30,14 +30,14 @@ class Unusable(ValueError):
 
 
 class Header(NamedTuple):
-    """What the beginning of a picture's file tells of it; sizes are in pixels."""
+    """What the beginning of an image's file tells of it; sizes are in pixels."""
 
     height: int
     width: int
     is_jpeg: bool
 
 
-class Findings:
+class ProblemLog:
     """Collects, while a source is read, what in it cannot be used."""
 
     def __init__(self):
@@ -57,37 +57,37 @@ class Findings:
             self.add(error.file or file, object_name, str(error))
 
     def checked_box(self, box: Sequence[float], header: Header):
-        """The box cut at the picture's border.
+        """The box cut at the image's border.
 
         Args:
             box: 4 floats, (x1, y1, x2, y2) in pixels.
-            header: Header of the picture.
+            header: Header of the image.
 
         Returns:
             tuple of 4 floats.
 
         Raises:
-            Unusable: it is not finite, inverted, without area, or wholly outside the picture.
+            Unusable: it is not finite, inverted, without area, or wholly outside the image.
         """
         check_corners(box)
         height, width, _ = header
         x1, y1, x2, y2 = box
         if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-            raise Unusable(f"box outside the picture: {_text(box)} in {width} x {height} px")
+            raise Unusable(f"box outside the image: {_text(box)} in {width} x {height} px")
         inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
         self.clipped += max(abs(a - b) for a, b in zip(box, inside, strict=True)) > CLIP_TOLERANCE
         return inside
 
 
 def check_size(header: Header, height: int | None, width: int | None):
-    """Raises `Unusable` if annotations were made for a picture of another size (None, 0: not said).
+    """Raises `Unusable` if annotations were made for an image of another size (None, 0: not said).
 
-    Their boxes then belong to a scaled or turned version of the picture.
+    Their boxes then belong to a scaled or turned version of the image.
     """
     if height and width and (height, width) != (header.height, header.width):
         raise Unusable(
-            f"size in the annotations is not the picture's: {width} x {height} px, "
-            f"the picture has {header.width} x {header.height} px"
+            f"size in the annotations is not the image's: {width} x {height} px, "
+            f"the image has {header.width} x {header.height} px"
         )
 
 
@@ -107,7 +107,7 @@ def _text(box: Sequence[float]) -> str:
 
 
 def read_header(encoded: Path | bytes) -> Header:
-    """Size and form of an encoded picture, after a look whether all of it is there.
+    """Size and form of an encoded image, after a look whether all of it is there.
 
     Nothing is decoded. A whole JPEG ends with the marker FF D9. If the last two bytes are another
     thing, either something was appended to the file or it was cut short; the marker is then looked
@@ -121,7 +121,7 @@ def read_header(encoded: Path | bytes) -> Header:
         Header.
 
     Raises:
-        Unusable: no such file, not a picture that TensorFlow decodes, or truncated.
+        Unusable: no such file, not an image that TensorFlow decodes, or truncated.
     """
     file = encoded if isinstance(encoded, Path) else None
     try:
@@ -141,7 +141,7 @@ def read_header(encoded: Path | bytes) -> Header:
 
 
 def _is_whole(stream, kind: str) -> bool:
-    """Whether an encoded picture has its end."""
+    """Whether an encoded image has its end."""
     if kind not in ("JPEG", "PNG"):
         return True
     stream.seek(-12, os.SEEK_END)
@@ -163,7 +163,7 @@ def _jpeg_scan_start(content: bytes) -> int:
     return position
 
 
-def unique(entries: Iterable, findings: Findings, file, key: Callable = lambda e: e) -> list:
+def unique(entries: Iterable, problem_log: ProblemLog, file, key: Callable = lambda e: e) -> list:
     """The entries with an id of their own, in order; every further use of an id is a problem."""
     first_place: dict = {}
     kept = []
@@ -171,7 +171,7 @@ def unique(entries: Iterable, findings: Findings, file, key: Callable = lambda e
         identifier = key(entry)
         if identifier in first_place:
             places = f"entries {first_place[identifier]} and {place}"
-            findings.add(file, None, f"id listed twice: {identifier!r}, {places}")
+            problem_log.add(file, None, f"id listed twice: {identifier!r}, {places}")
         else:
             first_place[identifier] = place
             kept.append(entry)

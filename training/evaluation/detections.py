@@ -1,4 +1,4 @@
-"""From what a detector decodes in network pixels to results in the picture's own pixels."""
+"""From what a detector decodes in network pixels to results in the image's own pixels."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,17 +8,17 @@ from harmonic_tf.training.evaluation.masks import encode, paste
 
 
 def check_detector(model) -> None:
-    """Sees that a detector fits pipelines that bring pictures to one size, with xyxy boxes.
+    """Sees that a detector fits pipelines that bring images to one size, with xyxy boxes.
 
     Args:
         model: detector of harmonic_tf.models.
 
     Raises:
-        ValueError: If it was built for pictures of any size, or for another format of boxes.
+        ValueError: If it was built for images of any size, or for another format of boxes.
     """
     if None in model.image_size:
         raise ValueError(
-            f"expected a model for one size of pictures; received image_size={model.image_size}"
+            f"expected a model for one size of images; received image_size={model.image_size}"
         )
     if model.bounding_box_format != "xyxy":
         raise ValueError(
@@ -28,33 +28,33 @@ def check_detector(model) -> None:
 
 
 def detect(model, images, scale, offset, size):
-    """What a detector finds in pictures that were brought to its input size; safe inside a graph.
+    """What a detector finds in images that were brought to its input size; safe inside a graph.
 
     Args:
         model: detector of harmonic_tf.models.
         images: float tensor (B, H, W, 3). Network inputs, 0 to 255.
-        scale, offset, size: as for `restore`.
+        scale, offset, size: as for `to_original`.
 
     Returns:
-        Dict of tensors. As `restore` returns it.
+        Dict of tensors. As `to_original` returns it.
     """
     raw = model(images, training=False)
-    return restore(model.decode_predictions(raw, images), scale, offset, size)
+    return to_original(model.decode_predictions(raw, images), scale, offset, size)
 
 
-def restore(decoded, scale, offset, size):
-    """Brings decoded predictions back to the original pictures; safe inside a graph.
+def to_original(decoded, scale, offset, size):
+    """Brings decoded predictions back to the original images; safe inside a graph.
 
     Args:
         decoded: dict. KerasCV's form, in pixels of the network input: `boxes` (B, D, 4) xyxy,
             `confidence` (B, D), `classes` (B, D), `num_detections` (B,); the valid rows first. If
             the detector finds masks, `masks` (B, D, S, S), too, in the frames of the boxes.
         scale: float tensor (B, 2). Network pixels an original pixel, (y, x).
-        offset: float tensor (B, 2). Where the picture begins in the network input, (y, x) pixels.
+        offset: float tensor (B, 2). Where the image begins in the network input, (y, x) pixels.
         size: tensor (B, 2). Original (height, width) in pixels.
 
     Returns:
-        Dict of `boxes` (B, D, 4) float32 xyxy in original pixels, clipped to the picture, `scores`
+        Dict of `boxes` (B, D, 4) float32 xyxy in original pixels, clipped to the image, `scores`
         (B, D) float32, `classes` (B, D) int32, `num_detections` (B,) int32, and `masks` if there
         are any, (B, D, S, S) float32 in the frames of the clipped boxes. Rows from
         `num_detections` on hold -1.
@@ -89,16 +89,16 @@ def coco_results(found, image_ids, category_ids, sizes=None):
     """The COCO result form of restored detections.
 
     Args:
-        found: dict of arrays. As `restore` returns it.
+        found: dict of arrays. As `to_original` returns it.
         image_ids: sequence of int, at most B. Rows beyond it are padding and are left out.
         category_ids: sequence of int. Class index -> id.
-        sizes: sequence of (height, width), the pictures' in original pixels. Only needed where
+        sizes: sequence of (height, width), the images' in original pixels. Only needed where
             `found` has masks. Defaults to `None`.
 
     Returns:
         List of dict: `image_id`, `category_id`, `bbox` (x, y, width, height; original pixels),
         `score`, and if there are masks `segmentation`, compressed RLE. A box with nothing inside
-        the picture, or with a score of NaN, is left out.
+        the image, or with a score of NaN, is left out.
     """
     if not len(image_ids):
         return []

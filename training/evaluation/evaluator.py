@@ -8,7 +8,7 @@ import tensorflow as tf
 from harmonic_tf.metrics import InconsistencyCoefficient, MeanScore
 from harmonic_tf.training.data import eval_batches, network_boxes
 from harmonic_tf.training.evaluation.average_precision import coco_metrics
-from harmonic_tf.training.evaluation.detections import check_detector, coco_results, restore
+from harmonic_tf.training.evaluation.detections import check_detector, coco_results, to_original
 from harmonic_tf.training.evaluation.masks import rle
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.labels import Labels
@@ -51,11 +51,11 @@ class Evaluator:
     Args:
         model: detector of harmonic_tf.models.
         data: data set of `load_data`.
-        batch_size: int. Pictures a step. Defaults to `8`.
+        batch_size: int. Images a step. Defaults to `8`.
 
     Raises:
         ValueError: If model and data have different numbers of classes, or the model takes
-            pictures of any size.
+            images of any size.
     """
 
     def __init__(self, model, data, batch_size=8):
@@ -92,10 +92,10 @@ class Evaluator:
         def step(images, objects, geometry):
             raw = model(images, training=False)
             targets = model.encode_targets(objects, predictions=raw)
-            on_contract = model.on_contract(raw, targets)
-            self.inconsistency.update_state(targets, on_contract)
-            self.mean_score.update_state(targets, on_contract)
-            return restore(model.decode_predictions(raw, images), **geometry)
+            loss_inputs = model.loss_inputs(raw, targets)
+            self.inconsistency.update_state(targets, loss_inputs)
+            self.mean_score.update_state(targets, loss_inputs)
+            return to_original(model.decode_predictions(raw, images), **geometry)
 
         return step
 
@@ -172,14 +172,14 @@ def evaluation_of(image_ids, ground_truth, detections, labels, aic, mean_p) -> E
 
 
 def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
-    """Evaluates a detector by the COCO protocol, in the pixels of the original pictures.
+    """Evaluates a detector by the COCO protocol, in the pixels of the original images.
 
     AIC (14) and the mean score come from the same forward pass as the detections.
 
     Args:
         model: detector of harmonic_tf.models.
         data: data set of `load_data`, with role "eval".
-        batch_size: int. Pictures a step. Defaults to `8`.
+        batch_size: int. Images a step. Defaults to `8`.
         progress: bool. Show a progress bar when the output is a terminal. Defaults to `True`.
 
     Returns:
@@ -187,7 +187,7 @@ def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
 
     Raises:
         ValueError: If model and data have different numbers of classes, or the model takes
-            pictures of any size.
+            images of any size.
 
     Example:
 
@@ -201,7 +201,7 @@ def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
 
 
 def pad_batch(batch, batch_size):
-    """Fills a batch up with pictures without objects.
+    """Fills a batch up with images without objects.
 
     Args:
         batch: dict of tensors (B, ...). As `eval_batches` gives them.

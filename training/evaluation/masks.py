@@ -1,4 +1,4 @@
-"""Masks of objects in a picture's pixels: from the frame of a box, and to and from run lengths."""
+"""Masks of objects in an image's pixels: from the frame of a box, and to and from run lengths."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ THRESHOLD = 0.5
 
 
 def paste(mask, box, size):
-    """Shows the mask of a box in the picture's pixels.
+    """Shows the mask of a box in the image's pixels.
 
     A pixel is on where the mask is at least 0.5 at its centre, bilinearly between the centres of
     the mask's cells; outside of its box a mask is 0. As in Detectron2.
@@ -14,7 +14,7 @@ def paste(mask, box, size):
     Args:
         mask: float array `(S, S)`, from 0 to 1, in the frame of the box.
         box: array (4,). x1, y1, x2, y2 in pixels. One without area shows nothing.
-        size: (int, int). Height and width of the picture.
+        size: (int, int). Height and width of the image.
 
     Returns:
         bool array `(height, width)`.
@@ -31,13 +31,13 @@ def paste(mask, box, size):
     first_row, rows = _weights(y1, y2, mask.shape[0], height)
     first_column, columns = _weights(x1, x2, mask.shape[1], width)
     # By columns, which is the order of run lengths.
-    picture = np.zeros((width, height), bool).T
+    image = np.zeros((width, height), bool).T
     window = (
         slice(first_row, first_row + len(rows)),
         slice(first_column, first_column + len(columns)),
     )
-    picture[window] = rows @ (mask @ columns.T) >= THRESHOLD
-    return picture
+    image[window] = rows @ (mask @ columns.T) >= THRESHOLD
+    return image
 
 
 def encode(mask):
@@ -67,7 +67,7 @@ def rle(segmentation, size):
 
     Args:
         segmentation: mask in COCO's forms: list of polygons, or RLE, compressed or not.
-        size: (int, int). Height and width of the picture.
+        size: (int, int). Height and width of the image.
 
     Returns:
         Dict. COCO's compressed RLE, as `encode` gives it.

@@ -1,4 +1,4 @@
-"""Merging what several looks at the same pictures have found."""
+"""Merging what several looks at the same images have found."""
 
 from collections import defaultdict
 from collections.abc import Callable

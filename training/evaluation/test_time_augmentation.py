@@ -1,21 +1,21 @@
-"""Testing at several scales, mirrored too: a detector looks at each picture in several ways."""
+"""Testing at several scales, mirrored too: a detector looks at each image in several ways."""
 
 import math
 from dataclasses import dataclass
 
-from harmonic_tf.models.resizing import at_size
+from harmonic_tf.models.resizing import resize_detector
 from harmonic_tf.training.data.transforms.geometry import mirror_boxes
 from harmonic_tf.training.evaluation.detections import check_detector
 from harmonic_tf.training.evaluation.evaluator import Evaluation, Evaluator, evaluation_of
 from harmonic_tf.training.evaluation.merging import merge_detections, suppression
 
-# At other distances from its own size a network lays its cells elsewhere on the picture than it has
+# At other distances from its own size a network lays its cells elsewhere on the image than it has
 # learned, as padding depends on whether maps are odd or even; some networks take no other size.
 STEP = 32
 
 
-class Mirrored:
-    """A detector that is shown every picture mirrored, and answers for the picture as it is.
+class Flipped:
+    """A detector that is shown every image mirrored, and answers for the image as it is.
 
     Args:
         detector: detector of harmonic_tf.models.
@@ -66,7 +66,7 @@ class MergedEvaluation:
 
 
 class MultiScaleEvaluator:
-    """Evaluates a detector on several views of each picture, merging what it finds in them.
+    """Evaluates a detector on several views of each image, merging what it finds in them.
 
     Args:
         model: detector of harmonic_tf.models.
@@ -74,7 +74,7 @@ class MultiScaleEvaluator:
         data: data set of `load_data`.
         merge: str. `"nms"`, with the detector's own IoU threshold, or `"soft-nms"`. Defaults to
             `"nms"`.
-        batch_size: int. Pictures a step. Defaults to `8`.
+        batch_size: int. Images a step. Defaults to `8`.
 
     Raises:
         ValueError: As `Evaluator`, or if there is no such way of merging.
@@ -150,9 +150,9 @@ def views_of(model, scales=None, flip=False) -> dict:
             )
         scale_of[size] = scale
         name = f"{size[0]} x {size[1]} px"
-        views[name] = model if size == own else at_size(model, size)
+        views[name] = model if size == own else resize_detector(model, size)
         if flip:
-            views[f"{name}, mirrored"] = Mirrored(views[name])
+            views[f"{name}, mirrored"] = Flipped(views[name])
     return views
 
 

@@ -1,4 +1,4 @@
-"""Detection on picture files: pictures with boxes, and results in COCO's form."""
+"""Detection on image files: images with boxes, and results in COCO's form."""
 
 import glob
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ class Predictions:
 
     Attributes:
         results: list of dict. COCO results with `file_name` beside `image_id`: every detection.
-        pictures: tuple of Path. The pictures written, one for each file that could be read.
+        images: tuple of Path. The images written, one for each file that could be read.
         problems: tuple of str. One line for each file that could not, with the reason.
     """
 
     results: list
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     problems: tuple[str, ...]
 
 
 def find_images(paths) -> list:
-    """Expands folders and glob patterns to picture files.
+    """Expands folders and glob patterns to image files.
 
     Args:
         paths: iterable of str or Path. Files, folders (their JPEG, PNG, BMP and GIF files) or
@@ -44,7 +44,7 @@ def find_images(paths) -> list:
         List of Path without repetitions; folders and patterns in order of name.
 
     Raises:
-        FileNotFoundError: If a path is not there, or a folder or pattern holds no picture.
+        FileNotFoundError: If a path is not there, or a folder or pattern holds no image.
     """
     found = []
     for path in map(Path, paths):
@@ -55,7 +55,7 @@ def find_images(paths) -> list:
         else:
             matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
         if not matches:
-            raise FileNotFoundError(f"{path}: no such file, or no picture there")
+            raise FileNotFoundError(f"{path}: no such file, or no image there")
         found += matches
     return list(dict.fromkeys(found))
 
@@ -69,9 +69,9 @@ def predict_images(
     batch_size=8,
     progress=True,
 ) -> Predictions:
-    """Detects objects in picture files.
+    """Detects objects in image files.
 
-    Writes `<output>/pictures/<name>.jpg` with the boxes (and masks, if the model finds them) of at
+    Writes `<output>/images/<name>.jpg` with the boxes (and masks, if the model finds them) of at
     least `score_threshold`, and `<output>/predictions.json` with every detection above the model's
     own, lower threshold, in COCO's result form.
 
@@ -81,15 +81,15 @@ def predict_images(
         labels: Labels. What the model's classes mean.
         output: str or Path. Folder to write to.
         score_threshold: float. What is drawn. Defaults to `0.4`.
-        batch_size: int. Pictures a step. Defaults to `8`.
+        batch_size: int. Images a step. Defaults to `8`.
         progress: bool. Show a progress bar when the output is a terminal. Defaults to `True`.
 
     Returns:
         Predictions.
 
     Raises:
-        FileNotFoundError: If a path leads to no picture.
-        ValueError: If no file could be read, or the model takes pictures of any size.
+        FileNotFoundError: If a path leads to no image.
+        ValueError: If no file could be read, or the model takes images of any size.
 
     Example:
 
@@ -100,11 +100,11 @@ def predict_images(
     """
     check_detector(model)
     files = find_images(paths)
-    names = picture_names(files)
-    folder = Path(output) / "pictures"
+    names = image_names(files)
+    folder = Path(output) / "images"
     folder.mkdir(parents=True, exist_ok=True)
     step = _detection_step(model)
-    results, pictures, problems = [], [], []
+    results, drawn, problems = [], [], []
     with progress_bar(progress) as bar:
         task = bar.add_task("predict", total=len(files))
         for start in range(0, len(files), batch_size):
@@ -114,24 +114,24 @@ def predict_images(
             found = _detect(step, inputs.values()) if inputs else {}
             for row, (index, image) in enumerate(images.items()):
                 one = {key: value[row] for key, value in found.items()}
-                pictures.append(folder / names[index])
-                _draw(image, one, labels, score_threshold).save(pictures[-1], quality=92)
+                drawn.append(folder / names[index])
+                _draw(image, one, labels, score_threshold).save(drawn[-1], quality=92)
             sizes = [image.shape[:2] for image in images.values()]
             for result in coco_results(found, list(images), labels.category_ids, sizes):
                 results.append({**result, "file_name": str(files[result["image_id"]])})
             bar.advance(task, len(chosen))
-    if not pictures:
-        raise ValueError("none of the pictures could be read:\n" + "\n".join(problems))
+    if not drawn:
+        raise ValueError("none of the images could be read:\n" + "\n".join(problems))
     write_json(Path(output) / PREDICTIONS_FILE, results, indent=None)
-    return Predictions(results, tuple(pictures), tuple(problems))
+    return Predictions(results, tuple(drawn), tuple(problems))
 
 
-def picture_names(files) -> list:
+def image_names(files) -> list:
     """One name ending in `.jpg` for each file; a name that comes again gets a number.
 
     Example:
 
-    >>> picture_names([Path("a/cell.jpg"), Path("b/cell.png")])
+    >>> image_names([Path("a/cell.jpg"), Path("b/cell.png")])
     ['cell.jpg', 'cell-2.jpg']
     """
     names = {}
@@ -145,7 +145,7 @@ def picture_names(files) -> list:
 
 
 def _read(files, chosen, model):
-    """Pictures and network inputs by their index, and a line for each that could not be read."""
+    """Images and network inputs by their index, and a line for each that could not be read."""
     images, inputs, unreadable = {}, {}, []
     for index in chosen:
         try:

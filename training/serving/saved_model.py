@@ -20,11 +20,11 @@ def serving_function(model):
 
     Returns:
         tf.function. From `images`, a string tensor (B,) of JPEG, PNG, BMP or GIF files of any
-        sizes, to a dict of `boxes` (B, D, 4) float32 xyxy in pixels of each picture, `scores`
+        sizes, to a dict of `boxes` (B, D, 4) float32 xyxy in pixels of each image, `scores`
         (B, D) float32, `classes` (B, D) int32 class index and `num_detections` (B,) int32. Rows
         from `num_detections` on hold -1. A model that finds masks adds `masks` (B, D, S, S)
         float32: probabilities, each in the frame of its box. `pixels`, a bool array, is one in a
-        picture of `width` x `height`:
+        image of `width` x `height`:
 
         ```python
         x1, y1, x2, y2 = box
@@ -62,7 +62,7 @@ def export_model(
 ):
     """Writes a SavedModel that any TensorFlow program or TensorFlow Serving can load.
 
-    Its signature `serving_default` takes `images`, a string tensor (B,) of encoded pictures, and
+    Its signature `serving_default` takes `images`, a string tensor (B,) of encoded images, and
     returns what `serving_function` describes. The folder appears whole or not at all: TensorFlow
     Serving polls `<directory>/<name>` for numbered folders.
 
@@ -80,7 +80,7 @@ def export_model(
     Raises:
         FileExistsError: If that version is there already.
         ValueError: If `name` is no plain folder name, `version` is below 1, the labels do not fit
-            the model, or the model takes pictures of any size.
+            the model, or the model takes images of any size.
 
     Example:
 

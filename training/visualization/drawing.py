@@ -1,4 +1,4 @@
-"""Pictures with boxes, masks, class names and scores on them."""
+"""Images with boxes, masks, class names and scores on them."""
 
 import math
 
@@ -32,7 +32,7 @@ def class_color(index):
 def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=None, masks=None):
     """Draws boxes with their names, scores and masks; the best-scored lie on top.
 
-    A small picture is enlarged by a whole factor first, so that names stay readable.
+    A small image is enlarged by a whole factor first, so that names stay readable.
 
     Args:
         image: uint8 array (H, W, 3).
@@ -51,24 +51,24 @@ def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=Non
 
     Example:
 
-    >>> picture = draw_boxes(np.zeros((300, 600, 3), "uint8"), [[10, 40, 99, 99]], [0], ["cat"])
-    >>> picture.size
+    >>> image = draw_boxes(np.zeros((300, 600, 3), "uint8"), [[10, 40, 99, 99]], [0], ["cat"])
+    >>> image.size
     (1200, 600)
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"expected a uint8 image (H, W, 3); received {image.dtype} {image.shape}")
     factor = max(1, math.ceil(READABLE_SIDE / min(image.shape[:2])))
-    picture = Image.fromarray(image)
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.BICUBIC)
-    width = max(2, round(min(picture.size) / 220))
-    font = ImageFont.load_default(max(11, round(min(picture.size) / 36)))
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    canvas = canvas.resize((canvas.width * factor, canvas.height * factor), Image.BICUBIC)
+    width = max(2, round(min(canvas.size) / 220))
+    font = ImageFont.load_default(max(11, round(min(canvas.size) / 36)))
+    draw = ImageDraw.Draw(canvas)
 
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable").tolist()
     if masks is not None:
         for index in order:
-            _fill(picture, masks[index], class_color(classes[index]))
+            _fill(canvas, masks[index], class_color(classes[index]))
     for box in factor * np.reshape(ground_truth if ground_truth is not None else [], (-1, 4)):
         _dashed(draw, box.tolist(), width)
     boxes = (factor * np.reshape(boxes, (-1, 4))).tolist()
@@ -78,25 +78,25 @@ def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=Non
         text = class_names[int(classes[index])]
         if scores is not None:
             text += f" {float(scores[index]):.2f}"
-        _label(draw, picture.size, boxes[index], text, class_color(classes[index]), font, width)
-    return picture
+        _label(draw, canvas.size, boxes[index], text, class_color(classes[index]), font, width)
+    return canvas
 
 
-def grid(pictures, columns=4, width=320, gap=8, captions=None):
-    """Lays pictures of any sizes out in rows on white.
+def grid(images, columns=4, width=320, gap=8, captions=None):
+    """Lays images of any sizes out in rows on white.
 
     Args:
-        pictures: list of PIL.Image.Image, at least one.
-        columns: int. Pictures a row. Defaults to `4`.
+        images: list of PIL.Image.Image, at least one.
+        columns: int. Images a row. Defaults to `4`.
         width: int. Width of each in pixels; heights follow. Defaults to `320`.
         gap: int. Pixels between them. Defaults to `8`.
-        captions: list of str or None. One for each picture, written above it.
+        captions: list of str or None. One for each image, written above it.
 
     Returns:
         PIL.Image.Image, RGB.
     """
-    columns = min(columns, len(pictures))
-    thumbs = [p.resize((width, round(p.height * width / p.width)), Image.LANCZOS) for p in pictures]
+    columns = min(columns, len(images))
+    thumbs = [p.resize((width, round(p.height * width / p.width)), Image.LANCZOS) for p in images]
     rows = [thumbs[i : i + columns] for i in range(0, len(thumbs), columns)]
     font = ImageFont.load_default(max(12, width // 20))
     caption_height = 0 if captions is None else round(1.6 * font.size)
@@ -107,13 +107,13 @@ def grid(pictures, columns=4, width=320, gap=8, captions=None):
         "white",
     )
     draw = ImageDraw.Draw(sheet)
-    for index, picture in enumerate(thumbs):
+    for index, canvas in enumerate(thumbs):
         row, column = divmod(index, columns)
         left = gap + column * (width + gap)
         top = gap + sum(heights[:row]) + row * gap
         if captions is not None:
             draw.text((left, top), captions[index], fill=(40, 40, 40), font=font)
-        sheet.paste(picture, (left, top + caption_height))
+        sheet.paste(canvas, (left, top + caption_height))
     return sheet
 
 
@@ -122,9 +122,9 @@ def _ordered(box):
     return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 
 
-def _fill(picture, mask, color):
+def _fill(canvas, mask, color):
     """The object's pixels in a colour that they are seen through, with an outline."""
-    mask = Image.fromarray(np.asarray(mask, bool)).convert("L").resize(picture.size, Image.BILINEAR)
+    mask = Image.fromarray(np.asarray(mask, bool)).convert("L").resize(canvas.size, Image.BILINEAR)
     extent = mask.getbbox()
     if extent is None:
         return
@@ -132,12 +132,12 @@ def _fill(picture, mask, color):
     x1, y1, x2, y2 = extent
     mask = mask.crop((x1 - 1, y1 - 1, x2 + 1, y2 + 1)).point(lambda value: 255 * (value >= 128))
     inside = mask.filter(ImageFilter.MinFilter(3))
-    picture.paste(color, (x1 - 1, y1 - 1), mask.point(lambda value: MASK_OPACITY * value))
-    picture.paste(color, (x1 - 1, y1 - 1), ImageChops.subtract(mask, inside))
+    canvas.paste(color, (x1 - 1, y1 - 1), mask.point(lambda value: MASK_OPACITY * value))
+    canvas.paste(color, (x1 - 1, y1 - 1), ImageChops.subtract(mask, inside))
 
 
 def _label(draw, size, box, text, color, font, width):
-    """Above the box, inside it where there is no room above; always inside the picture."""
+    """Above the box, inside it where there is no room above; always inside the image."""
     x1, y1, _, _ = _ordered(box)
     pad = width
     ascent, descent = font.getmetrics()
@@ -151,7 +151,7 @@ def _label(draw, size, box, text, color, font, width):
 
 
 def _dashed(draw, box, width):
-    """White dashes on a dark line: seen on any picture."""
+    """White dashes on a dark line: seen on any image."""
     x1, y1, x2, y2 = _ordered(box)
     thin, dash = max(1, width // 2), 5 * width
     draw.rectangle([x1, y1, x2, y2], outline=(30, 30, 30), width=thin)

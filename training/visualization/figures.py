@@ -123,7 +123,7 @@ def score_iou_pairs(evaluation):
         evaluation: Evaluation.
 
     Returns:
-        Tuple of float arrays (N,), `(scores, ious)`. IoU is 0 where the picture has no object of
+        Tuple of float arrays (N,), `(scores, ious)`. IoU is 0 where the image has no object of
         that class. Crowd regions are no objects.
     """
     from faster_coco_eval import mask

@@ -88,7 +88,7 @@ def test_p3_is_normalised_and_the_rest_is_not(vgg16):
     np.testing.assert_array_equal(found["pool"], conv.reshape(1, 4, 2, 4, 2, 512).max(axis=(2, 4)))
 
 
-def test_prepares_pictures_as_keras_applications_do(vgg16):
+def test_prepares_images_as_keras_applications_do(vgg16):
     images = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
     first = vgg16.get_layer("block1_conv1")
     expected = first(keras.applications.vgg16.preprocess_input(images.copy()))
@@ -97,7 +97,7 @@ def test_prepares_pictures_as_keras_applications_do(vgg16):
 
 
 @pytest.mark.parametrize("size", [(256, 300), (300, 200)])
-def test_pictures_that_are_too_small(size):
+def test_images_that_are_too_small(size):
     with pytest.raises(ValueError, match=rf"at least 257 by 257.*\({size[0]}, {size[1]}\)"):
         PyramidBackbone("vgg16", size)
 
@@ -122,7 +122,7 @@ def test_the_classifier_is_decimated(vgg16, application):
 
 
 def test_decimated_layers_give_what_the_dense_layers_give():
-    """On pictures that are 0 wherever no kept weight looks, a dilated convolution is the layer."""
+    """On images that are 0 wherever no kept weight looks, a dilated convolution is the layer."""
     random = np.random.default_rng(0)
     fc1 = random.normal(size=(7 * 7 * 4, 16)), random.normal(size=16)
     fc2 = random.normal(size=(16, 8)), random.normal(size=8)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harmonic_tf.models.layers.roi_align import join_cells, roi_align
-from harmonic_tf.models.sampling import sample_rows
+from harmonic_tf.models.layers.roi_align import flatten_features, roi_align
+from harmonic_tf.models.sampling import subsample_labels
 
 
 def reference(maps, rois, image_size, size, canonical_size, canonical_level):
@@ -64,7 +64,7 @@ def pyramid(seed=0):
 def align(maps, rois, size=3):
     sizes = [x.shape[1:3] for x in maps]
     coarser = np.full((maps[0].shape[0], 1, 1, 3), np.nan, "float32")  # not to be read
-    cells = join_cells([*maps, coarser])
+    cells = flatten_features([*maps, coarser])
     return roi_align(cells, sizes, np.asarray(rois, "float32"), IMAGE_SIZE, size, **SETTINGS)
 
 
@@ -102,7 +102,9 @@ def test_gradient_reaches_the_cells_that_were_read():
 
 
 def sampled(label, count, fraction, seed=0):
-    index, used = sample_rows(np.array(label), count, fraction, keras.random.SeedGenerator(seed))
+    index, used = subsample_labels(
+        np.array(label), count, fraction, keras.random.SeedGenerator(seed)
+    )
     return np.array(index), np.array(used)
 
 
@@ -141,6 +143,8 @@ def test_every_row_is_chosen_at_some_time():
     generator = keras.random.SeedGenerator(0)
     label = np.full((1, 10), -1)
     rows = {
-        int(i) for _ in range(40) for i in np.array(sample_rows(label, 2, 0.5, generator)[0])[0]
+        int(i)
+        for _ in range(40)
+        for i in np.array(subsample_labels(label, 2, 0.5, generator)[0])[0]
     }
     assert rows == set(range(10))

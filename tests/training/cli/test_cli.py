@@ -80,7 +80,7 @@ def test_flags_are_typed():
         (["evaluate", "run", "--scales", "400,400"], "--scales: expected each once"),
         (["evaluate", "run", "--merge", "soft-nms"], "nothing to merge without --scales or --flip"),
         (["predict", "nowhere", "a.jpg"], "nowhere: no such run or model file"),
-        (["predict", "nowhere"], "expected pictures"),
+        (["predict", "nowhere"], "expected images"),
         (["export", "nowhere"], "nowhere: no such run or model file"),
         (["data", "voc:nowhere"], "nowhere"),
         (["compare", "--losses", "standard,best"], "--losses: expected some of .* 'best'"),

@@ -11,7 +11,7 @@ BOX_KEYS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def picture(height=60, width=80, seed=0) -> Image.Image:
-    """A smooth picture, different for each seed."""
+    """A smooth image, different for each seed."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 

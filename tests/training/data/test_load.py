@@ -49,7 +49,7 @@ def jpeg(tmp_path, **options):
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_header_of_whole_pictures(tmp_path, progressive):
+def test_header_of_whole_images(tmp_path, progressive):
     assert read_header(jpeg(tmp_path, progressive=progressive)) == (50, 70, True)
 
 

@@ -9,7 +9,7 @@ from harmonic_tf.training.data import (
     Augmentation,
     DetectionData,
     Objects,
-    Record,
+    Sample,
     eval_batches,
     load_data,
     network_boxes,
@@ -33,7 +33,7 @@ def voc(tmp_path):
 
 
 def rectangles(count=24) -> DetectionData:
-    """Grey pictures with up to three rectangles, coloured by class, that do not overlap."""
+    """Grey images with up to three rectangles, coloured by class, that do not overlap."""
     rng = np.random.default_rng(0)
     records = []
     for index in range(count):
@@ -47,12 +47,12 @@ def rectangles(count=24) -> DetectionData:
             annotations.append(Annotation((x1, y1, x2, y2), int(kind)))
         encoded = tf.io.encode_png(picture).numpy()
         objects = Objects.of(annotations)
-        records.append(Record(f"{index}.png", index, 120, 150, False, lambda e=encoded: e, objects))
+        records.append(Sample(f"{index}.png", index, 120, 150, False, lambda e=encoded: e, objects))
     return DetectionData("rectangles", "all", ("r", "g", "b"), (1, 2, 3), tuple(records))
 
 
 def triangles(count=12) -> DetectionData:
-    """Grey pictures with three right-angled triangles, coloured by class, that do not overlap."""
+    """Grey images with three right-angled triangles, coloured by class, that do not overlap."""
     rng = np.random.default_rng(0)
     records = []
     for index in range(count):
@@ -76,12 +76,12 @@ def triangles(count=12) -> DetectionData:
             annotations.append(Annotation(box, int(kind), segmentation=segmentation))
         encoded = tf.io.encode_png(picture).numpy()
         objects = Objects.of(annotations)
-        records.append(Record(f"{index}.png", index, 160, 240, False, lambda e=encoded: e, objects))
+        records.append(Sample(f"{index}.png", index, 160, 240, False, lambda e=encoded: e, objects))
     return DetectionData("triangles", "all", ("r", "g", "b"), (1, 2, 3), tuple(records))
 
 
 def pasted(mask, box, shape):
-    """Which pixels of a picture, by their centres, are on a mask; outside of the box none."""
+    """Which pixels of an image, by their centres, are on a mask; outside of the box none."""
     size = len(mask)
     on = []
     for low, high, length in ((box[1], box[3], shape[0]), (box[0], box[2], shape[1])):
@@ -90,7 +90,7 @@ def pasted(mask, box, shape):
     return np.pad(mask, (0, 1))[np.ix_(*on)] >= 0.5
 
 
-def pictures_of(epoch):
+def images_of(epoch):
     return np.concatenate([images for images, _ in epoch.as_numpy_iterator()])
 
 
@@ -110,7 +110,7 @@ def test_training_batches():
     assert epochs(0).element_spec[0].shape == (5, 80, 96, 3)
 
 
-def test_without_augmentation_pixels_and_boxes_are_the_pictures():
+def test_without_augmentation_pixels_and_boxes_are_the_images():
     data = load_data(SHAPES)
     images, targets = next(iter(train_batches(data, (160, 208), batch_size=12)(0)))
     found = {r.objects.boxes.tobytes(): r for r in data.records}
@@ -136,8 +136,8 @@ def test_the_same_seed_and_epoch_give_the_same_batches(preset):
     for (images, targets), (same_images, same_targets) in zip(first, again, strict=True):
         np.testing.assert_array_equal(images, same_images)
         np.testing.assert_array_equal(targets["boxes"], same_targets["boxes"])
-    assert (pictures_of(epoch(2)) != pictures_of(epoch(1))).any()
-    assert (pictures_of(epoch(1, seed=4)) != pictures_of(epoch(1))).any()
+    assert (images_of(epoch(2)) != images_of(epoch(1))).any()
+    assert (images_of(epoch(1, seed=4)) != images_of(epoch(1))).any()
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
@@ -347,7 +347,7 @@ def test_network_boxes_leave_crowds_out():
     assert (objects["boxes"].numpy()[0, 1:] == -1).all()
 
 
-def test_training_and_evaluation_see_the_same_picture(voc):
+def test_training_and_evaluation_see_the_same_image(voc):
     batch = next(iter(eval_batches(voc, (25, 33))))
     images, _ = next(iter(train_batches(voc, (25, 33), 3)(0)))
     order = np.argsort(images.numpy().mean((1, 2, 3)))

@@ -89,7 +89,7 @@ def test_several_polygons_are_their_union():
 
 
 @pytest.mark.parametrize("form", range(4))
-def test_boxes_that_hardly_leave_the_picture_or_miss_the_object(form):
+def test_boxes_that_hardly_leave_the_image_or_miss_the_object(form):
     objects = rectangle(20, 10, 80, 60)
     whole = frame_mask(objects[form], (20, 10, 80.001, 60.001))
     np.testing.assert_array_equal(whole, 255)
@@ -106,7 +106,7 @@ def test_run_lengths(seed):
 
 
 @pytest.mark.parametrize("value", [False, True])
-def test_empty_and_full_pictures(value):
+def test_empty_and_full_images(value):
     rle = runs(np.full((6, 8), value))
     np.testing.assert_array_equal(frame_mask(rle, (1, 1, 7, 5)), 255 * value)
     compressed = coco_mask.frPyObjects(rle, 6, 8)["counts"]
@@ -116,7 +116,7 @@ def test_empty_and_full_pictures(value):
 def test_good_segmentations_pass():
     for segmentation in rectangle(20, 10, 80, 60):
         check_segmentation(segmentation, HEADER)
-    # Out of the picture is a matter of the box.
+    # Out of the image is a matter of the box.
     check_segmentation([[-5, 0, 90, 0, 90, 70], [1, 1, 2, 2, 3, 3]], HEADER)
 
 
@@ -135,7 +135,7 @@ def test_good_segmentations_pass():
         ({"counts": [4800]}, "neither polygons"),
         ({"size": [60], "counts": [4800]}, "neither polygons"),
         ({"size": [60.0, 80.0], "counts": [4800]}, "neither polygons"),
-        ({"size": [80, 60], "counts": [4800]}, "RLE of 60 x 80 px, the picture has 80 x 60 px"),
+        ({"size": [80, 60], "counts": [4800]}, "RLE of 60 x 80 px, the image has 80 x 60 px"),
         ({"size": [60, 80], "counts": []}, "neither polygons"),
         ({"size": [60, 80], "counts": [4799]}, "runs do not add up to 80 x 60 px"),
         ({"size": [60, 80], "counts": [-1, 4801]}, "runs do not add up"),

@@ -13,20 +13,20 @@ def printed(data):
 
 
 def test_what_a_person_wants_to_know(tmp_path):
-    pictures = {
+    images = {
         "a": (
             [("dog", (1, 1, 20, 20)), ("dog", (1, 1, 40, 60), True), ("cat", (5, 5, 5, 5))],
             None,
         ),
         "b": ([], None),
     }
-    root = write_voc(tmp_path / "pets", pictures, {"train": ["a", "b"]})
+    root = write_voc(tmp_path / "pets", images, {"train": ["a", "b"]})
     text = printed(load_data(f"voc:{root}"))
     for part in (
         "pets, train",
-        "pictures │ 2, 1 of them without objects",
+        "images │ 2, 1 of them without objects",
         "objects │ 2 of 2 classes",
-        "objects a picture │ 0 / 0 / 1 / 2 / 2",
+        "objects an image │ 0 / 0 / 1 / 2 / 2",
         "object sizes │ 1 small (50 %), 1 medium (50 %), 0 large (0 %)",
         "masks │ 0 of 2 objects",
         "difficult, crowd │ 1, 0",

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.evaluation.detections import coco_results, restore
+from harmonic_tf.training.evaluation.detections import coco_results, to_original
 from harmonic_tf.training.evaluation.masks import decode
 
 
@@ -17,7 +17,7 @@ def decoded(boxes, count):
 
 def test_restore_by_hand():
     """x: (network - 10) / 0.5, y: (network - 0) / 2, clipped to 100 wide and 40 high."""
-    found = restore(
+    found = to_original(
         decoded([[20, 10, 40, 30], [0, -5, 90, 99], [7, 7, 7, 7]], count=2),
         scale=tf.constant([[2.0, 0.5]]),
         offset=tf.constant([[0.0, 10.0]]),
@@ -30,12 +30,12 @@ def test_restore_by_hand():
 
 
 def test_masks_are_shown_in_the_frame_of_the_clipped_box():
-    """Half of the first box is left of the picture; its mask was the right half, and is now full.
+    """Half of the first box is left of the image; its mask was the right half, and is now full.
 
     Nothing of the second is inside; the third stays as it is.
     """
     half = np.repeat([[0.0, 0.0, 1.0, 1.0]], 4, axis=0)
-    found = restore(
+    found = to_original(
         {
             **decoded([[0, 10, 40, 30], [0, 0, 5, 5], [50, 5, 60, 15]], count=3),
             "masks": tf.constant([[half, half, half]], tf.float32),
@@ -53,7 +53,7 @@ def test_masks_are_shown_in_the_frame_of_the_clipped_box():
 
 
 def test_masks_of_padding_are_minus_one():
-    found = restore(
+    found = to_original(
         {**decoded([[0, 0, 4, 4]] * 2, count=1), "masks": tf.ones((1, 2, 3, 3))},
         scale=tf.ones((1, 2)),
         offset=tf.zeros((1, 2)),
@@ -64,7 +64,7 @@ def test_masks_of_padding_are_minus_one():
     assert (found["masks"][0, 0].numpy() > 0).all()
 
 
-def test_results_have_masks_in_the_pictures_pixels():
+def test_results_have_masks_in_the_images_pixels():
     left = np.repeat([[1.0, 0.0]], 2, axis=0)
     found = {
         "boxes": np.array([[[2, 1, 6, 3], [-1] * 4], [[0, 0, 2, 2], [-1] * 4]], float),

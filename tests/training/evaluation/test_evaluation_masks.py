@@ -11,7 +11,7 @@ def pasted_by_loop(mask, box, size):
     """Pixel by pixel, cell by cell."""
     x1, y1, x2, y2 = box
     cells = len(mask)
-    picture = np.zeros(size, bool)
+    image = np.zeros(size, bool)
     for row in range(size[0]):
         for column in range(size[1]):
             y = (row + 0.5 - y1) / (y2 - y1) * cells - 0.5
@@ -21,12 +21,12 @@ def pasted_by_loop(mask, box, size):
                 for i in range(cells)
                 for j in range(cells)
             )
-            picture[row, column] = value >= 0.5
-    return picture
+            image[row, column] = value >= 0.5
+    return image
 
 
-def by_pycocotools(picture):
-    found = pycocotools.encode(np.asfortranarray(picture.astype(np.uint8)))
+def by_pycocotools(image):
+    found = pycocotools.encode(np.asfortranarray(image.astype(np.uint8)))
     return {"size": list(found["size"]), "counts": found["counts"].decode()}
 
 
@@ -40,7 +40,7 @@ def test_paste_equals_a_loop(seed):
     np.testing.assert_array_equal(paste(mask, box, (15, 20)), pasted_by_loop(mask, box, (15, 20)))
 
 
-def test_paste_equals_resample_on_the_pictures_frame():
+def test_paste_equals_resample_on_the_images_frame():
     rng = np.random.default_rng(0)
     mask = rng.random((28, 28)).astype("float32")
     box, frame = np.float32([3.3, 5.1, 31.7, 20.9]), np.float32([0, 0, 40, 30])
@@ -49,10 +49,10 @@ def test_paste_equals_resample_on_the_pictures_frame():
 
 
 def test_an_object_that_fills_its_box_has_the_pixels_of_the_box():
-    picture = paste(np.ones((4, 4)), (2, 1, 6, 5), (7, 8))
+    image = paste(np.ones((4, 4)), (2, 1, 6, 5), (7, 8))
     expected = np.zeros((7, 8), bool)
     expected[1:5, 2:6] = True
-    np.testing.assert_array_equal(picture, expected)
+    np.testing.assert_array_equal(image, expected)
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_boxes_of_one_pixel_or_none(box, count):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_runs_are_those_of_pycocotools_and_back(share):
-    picture = np.random.default_rng(1).random((13, 9)) < share
-    found = encode(picture)
-    assert found == by_pycocotools(picture)
+    image = np.random.default_rng(1).random((13, 9)) < share
+    found = encode(image)
+    assert found == by_pycocotools(image)
     assert decode(found).dtype == bool
-    np.testing.assert_array_equal(decode(found), picture)
+    np.testing.assert_array_equal(decode(found), image)
 
 
 def test_every_form_of_an_annotation_gives_the_same_runs():
     """The left 3 of 5 columns, all 4 rows; then two corners of them."""
-    picture = np.zeros((4, 5), bool)
-    picture[:, :3] = True
-    whole = by_pycocotools(picture)
+    image = np.zeros((4, 5), bool)
+    image[:, :3] = True
+    whole = by_pycocotools(image)
     assert rle([[0, 0, 3, 0, 3, 4, 0, 4]], (4, 5)) == whole
     assert rle([[0, 0, 1, 0, 1, 4, 0, 4], [1, 0, 3, 0, 3, 4, 1, 4]], (4, 5)) == whole
     assert rle({"size": [4, 5], "counts": [0, 12, 8]}, (4, 5)) == whole

@@ -8,7 +8,7 @@ from rectangles import (
     CATEGORY_IDS,
     CLASS_NAMES,
     EVEN,
-    PICTURES,
+    IMAGES,
     LeftHalfFinder,
     RectangleFinder,
     rectangle_data,
@@ -25,7 +25,7 @@ KEYS = "AP AP50 AP60 AP70 AP75 AP80 AP90 AP_small AP_medium AP_large AIC".split(
 
 @pytest.fixture(scope="module")
 def result():
-    return evaluate_model(RectangleFinder(), rectangle_data(PICTURES), 2, progress=False)
+    return evaluate_model(RectangleFinder(), rectangle_data(IMAGES), 2, progress=False)
 
 
 def test_a_detector_that_is_right_scores_100_in_original_pixels(result):
@@ -35,7 +35,7 @@ def test_a_detector_that_is_right_scores_100_in_original_pixels(result):
     found = {(d["image_id"], d["category_id"]): d["bbox"] for d in result.detections}
     expected = {
         (10 + index, CATEGORY_IDS[c]): [x1, y1, x2 - x1, y2 - y1]
-        for index, (_, _, boxes) in enumerate(PICTURES)
+        for index, (_, _, boxes) in enumerate(IMAGES)
         for c, (x1, y1, x2, y2) in boxes.items()
     }
     assert found == expected
@@ -58,7 +58,7 @@ def test_aic_and_mean_score_by_hand(result):
 @pytest.mark.parametrize("batch_size", [1, 5, 8])
 def test_batch_size_changes_nothing_and_the_graph_is_traced_once(result, batch_size):
     model = RectangleFinder()
-    other = evaluate_model(model, rectangle_data(PICTURES), batch_size, progress=False)
+    other = evaluate_model(model, rectangle_data(IMAGES), batch_size, progress=False)
     # Scores may differ in the last bit, as vectors of a batch's length are taken apart.
     for ours, theirs in zip(other.detections, result.detections, strict=True):
         assert ours == {**theirs, "score": pytest.approx(theirs["score"])}
@@ -75,7 +75,7 @@ def test_letterbox_maps_back():
 
 
 def with_flags(data, **flags):
-    """The same data with every object of its first picture difficult, or crowd."""
+    """The same data with every object of its first image difficult, or crowd."""
     first, *rest = data.records
     flags = {key: np.full(len(first.objects), value) for key, value in flags.items()}
     objects = dataclasses.replace(first.objects, **flags)
@@ -144,7 +144,7 @@ def test_no_objects_at_all_gives_none():
 
 def test_evaluator_starts_afresh_and_sees_new_weights():
     model = RectangleFinder()
-    evaluator = Evaluator(model, rectangle_data(PICTURES), batch_size=2)
+    evaluator = Evaluator(model, rectangle_data(IMAGES), batch_size=2)
     first, again = evaluator(progress=False), evaluator(progress=False)
     assert first == again
     model.gain.assign(0.0)
@@ -155,7 +155,7 @@ def test_evaluator_starts_afresh_and_sees_new_weights():
 def test_a_diverged_model_gives_no_nan(tmp_path):
     model = RectangleFinder()
     model.gain.assign(float("nan"))
-    result = evaluate_model(model, rectangle_data(PICTURES), progress=False)
+    result = evaluate_model(model, rectangle_data(IMAGES), progress=False)
     assert result.metrics["AIC"] is None
     content = write_metrics(result, tmp_path / "run" / "metrics.json").read_text()
     assert set(json.loads(content)) == set(KEYS)
@@ -164,7 +164,7 @@ def test_a_diverged_model_gives_no_nan(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("image_size", (None, None), "one size of pictures"),
+        ("image_size", (None, None), "one size of images"),
         ("bounding_box_format", "xywh", "'xyxy'; received 'xywh'"),
     ],
 )
@@ -172,14 +172,14 @@ def test_models_for_other_pipelines_are_refused(name, value, message):
     model = RectangleFinder()
     setattr(model, name, value)
     with pytest.raises(ValueError, match=message):
-        Evaluator(model, rectangle_data(PICTURES))
+        Evaluator(model, rectangle_data(IMAGES))
 
 
 def test_number_of_classes_must_agree():
     model = RectangleFinder()
     model.num_classes = 2
     with pytest.raises(ValueError, match="knows 2 classes; rectangles has 3.*'red'"):
-        Evaluator(model, rectangle_data(PICTURES))
+        Evaluator(model, rectangle_data(IMAGES))
 
 
 def test_metrics_file_has_the_keys_and_replaces_an_older_one(result, tmp_path):

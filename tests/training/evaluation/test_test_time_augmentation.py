@@ -7,7 +7,7 @@ import tensorflow as tf
 from rectangles import (
     CLASS_NAMES,
     EVEN,
-    PICTURES,
+    IMAGES,
     LeftHalfFinder,
     RectangleFinder,
     rectangle_data,
@@ -20,7 +20,7 @@ from harmonic_tf.training.evaluation.evaluator import evaluate_model
 from harmonic_tf.training.evaluation.masks import decode
 from harmonic_tf.training.evaluation.tables import merged_table
 from harmonic_tf.training.evaluation.test_time_augmentation import (
-    Mirrored,
+    Flipped,
     MultiScaleEvaluator,
     input_size,
     views_of,
@@ -32,14 +32,14 @@ class Finder(RectangleFinder):
 
 
 class LeftSideFinder(Finder):
-    """Sees only the left half of a picture."""
+    """Sees only the left half of an image."""
 
     def decode_predictions(self, raw, images):
         left = tf.range(tf.shape(images)[2]) < tf.shape(images)[2] // 2
         return super().decode_predictions(raw, tf.where(left[:, None], images, 0.0))
 
 
-def evaluate(model, views, pictures=PICTURES, **settings):
+def evaluate(model, views, pictures=IMAGES, **settings):
     data = rectangle_data(pictures)
     return MultiScaleEvaluator(model, views, data, batch_size=2, **settings)(progress=False)
 
@@ -48,16 +48,16 @@ def evaluate(model, views, pictures=PICTURES, **settings):
 def one_sided():
     """Boxes to the left and to the right of the middle, of which each view sees one."""
     model = LeftSideFinder()
-    views = {"32 x 48 px": model, "32 x 48 px, mirrored": Mirrored(model)}
+    views = {"32 x 48 px": model, "32 x 48 px, mirrored": Flipped(model)}
     return evaluate(model, views, [(32, 48, {0: (2, 4, 20, 30), 1: (30, 5, 46, 20)})])
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_a_mirrored_detector_finds_the_same_boxes(resize):
-    data = rectangle_data([*PICTURES, (64, 192, {0: (40, 20, 100, 60)})])
+    data = rectangle_data([*IMAGES, (64, 192, {0: (40, 20, 100, 60)})])
     model = RectangleFinder(resize=resize)
     expected, received = (
-        evaluate_model(m, data, 2, progress=False) for m in (model, Mirrored(model))
+        evaluate_model(m, data, 2, progress=False) for m in (model, Flipped(model))
     )
     assert len(expected.detections) == 7
     for a, b in zip(expected.detections, received.detections, strict=True):
@@ -87,14 +87,14 @@ def test_a_mirrored_detector_is_asked_for_mirrored_targets():
 
     boxes = np.array([[[2.0, 4.0, 20.0, 30.0], [-1.0] * 4]], "float32")
     objects = {"boxes": tf.constant(boxes), "classes": tf.constant([[0.0, -1.0]])}
-    Mirrored(Asked()).encode_targets(objects, predictions={})
+    Flipped(Asked()).encode_targets(objects, predictions={})
     assert asked == [[[[28.0, 4.0, 46.0, 30.0], [-1.0] * 4]]]
 
 
 def test_masks_are_mirrored_with_their_boxes():
     """What finds the left half of everything finds the right half of it in a mirror."""
     data = with_left_halves(rectangle_data(EVEN))
-    result = evaluate_model(Mirrored(LeftHalfFinder()), data, 2, progress=False)
+    result = evaluate_model(Flipped(LeftHalfFinder()), data, 2, progress=False)
     assert len(result.detections) == 3
     for item in result.detections:
         x, y, width, height = map(round, item["bbox"])
@@ -109,7 +109,7 @@ def test_two_scales_that_agree_find_everything_once():
     model = Finder()
     views = {"32 x 48 px": model, "64 x 96 px": Finder((64, 96))}
     result = evaluate(model, views)
-    single = evaluate_model(model, rectangle_data(PICTURES), 2, progress=False)
+    single = evaluate_model(model, rectangle_data(IMAGES), 2, progress=False)
     assert result.merged.metrics["AP"] == 100.0
     assert result.merged.metrics["AIC"] == single.metrics["AIC"]
     assert result.merged.mean_p == single.mean_p
@@ -120,7 +120,7 @@ def test_two_scales_that_agree_find_everything_once():
 
 def test_aic_is_unknown_without_the_model_as_it_is():
     model = Finder()
-    result = evaluate(model, {"mirrored": Mirrored(model)})
+    result = evaluate(model, {"mirrored": Flipped(model)})
     assert result.own is None
     assert result.merged.metrics["AIC"] is None and result.merged.mean_p is None
     assert result.views["mirrored"].metrics["AIC"] is not None
@@ -128,7 +128,7 @@ def test_aic_is_unknown_without_the_model_as_it_is():
 
 def test_no_objects_at_all_gives_none():
     model = Finder()
-    views = {"plain": model, "mirrored": Mirrored(model)}
+    views = {"plain": model, "mirrored": Flipped(model)}
     result = evaluate(model, views, [(32, 48, {})] * 2)
     assert set(result.merged.metrics.values()) == {None}
     assert result.merged.per_class == dict.fromkeys(CLASS_NAMES)

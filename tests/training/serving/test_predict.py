@@ -7,16 +7,16 @@ from PIL import Image
 from rectangles import (
     CATEGORY_IDS,
     CLASS_NAMES,
-    PICTURES,
+    IMAGES,
     SCORES,
     LeftHalfFinder,
     RectangleFinder,
-    picture,
+    image,
 )
 
 from harmonic_tf.training.evaluation.masks import decode
 from harmonic_tf.training.labels import Labels
-from harmonic_tf.training.serving.predict import find_images, picture_names, predict_images
+from harmonic_tf.training.serving.predict import find_images, image_names, predict_images
 from harmonic_tf.training.visualization.drawing import class_color
 
 LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
@@ -26,9 +26,9 @@ LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
 def folder(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    for index, (height, width, boxes) in enumerate(PICTURES):
-        Image.fromarray(picture(height, width, boxes)).save(folder / f"{index}.png")
-    (folder / "notes.txt").write_text("no picture")
+    for index, (height, width, boxes) in enumerate(IMAGES):
+        Image.fromarray(image(height, width, boxes)).save(folder / f"{index}.png")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -47,19 +47,19 @@ def test_results_are_coco_results_in_original_pixels(folder, tmp_path, batch_siz
     found = {(r["image_id"], r["category_id"]): (r["bbox"], r["file_name"]) for r in results}
     assert found == {
         (index, CATEGORY_IDS[c]): ([x1, y1, x2 - x1, y2 - y1], str(folder / f"{index}.png"))
-        for index, (_, _, boxes) in enumerate(PICTURES)
+        for index, (_, _, boxes) in enumerate(IMAGES)
         for c, (x1, y1, x2, y2) in boxes.items()
     }
     scores = {r["category_id"]: r["score"] for r in results}
     assert scores == pytest.approx(dict(zip(CATEGORY_IDS, SCORES, strict=True)))
 
 
-def test_pictures_show_the_boxes_above_the_display_threshold(folder, tmp_path):
+def test_images_show_the_boxes_above_the_display_threshold(folder, tmp_path):
     """Class 1 has 0.8 and class 2 has 0.7: at 0.75 only the first is drawn, both are listed."""
     predictions = predict(folder, tmp_path / "out", [folder / "1.png"], score_threshold=0.75)
     assert len(predictions.results) == 2
-    (path,) = predictions.pictures
-    assert path == tmp_path / "out" / "pictures" / "1.jpg"
+    (path,) = predictions.images
+    assert path == tmp_path / "out" / "images" / "1.jpg"
     pixels = np.asarray(Image.open(path)).astype(int)
     factor = pixels.shape[0] // 32
 
@@ -82,7 +82,7 @@ def test_masks_are_written_and_drawn(folder, tmp_path):
     expected = np.zeros((32, 48), bool)
     expected[4:30, 4:12] = True
     np.testing.assert_array_equal(mask, expected)
-    pixels = np.asarray(Image.open(predictions.pictures[0])).astype(int)
+    pixels = np.asarray(Image.open(predictions.images[0])).astype(int)
     factor = pixels.shape[0] // 32
     inside, outside = pixels[25 * factor, 8 * factor], pixels[25 * factor, 16 * factor]
     green = np.array([0, 255, 0])
@@ -90,11 +90,11 @@ def test_masks_are_written_and_drawn(folder, tmp_path):
     np.testing.assert_allclose(outside, green, atol=12)
 
 
-def test_unreadable_pictures_are_named_and_skipped(folder, tmp_path):
-    (folder / "broken.png").write_bytes(b"no picture")
+def test_unreadable_images_are_named_and_skipped(folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"no image")
     (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:60])
     predictions = predict(folder, tmp_path / "out", batch_size=2)
-    assert len(predictions.pictures) == 4
+    assert len(predictions.images) == 4
     assert [Path(line.partition(":")[0]).name for line in predictions.problems] == [
         "2.png",
         "broken.png",
@@ -105,16 +105,16 @@ def test_unreadable_pictures_are_named_and_skipped(folder, tmp_path):
     }
 
 
-def test_no_readable_picture_is_an_error(tmp_path):
+def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match="none of the pictures(.|\n)*a.jpg"):
+    with pytest.raises(ValueError, match="none of the images(.|\n)*a.jpg"):
         predict(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "predictions.json").exists()
 
 
-def test_a_picture_without_detections_is_drawn_and_gives_an_empty_list(folder, tmp_path):
+def test_a_image_without_detections_is_drawn_and_gives_an_empty_list(folder, tmp_path):
     predictions = predict(folder, tmp_path / "out", [folder / "2.png"])
-    assert predictions.results == [] and len(predictions.pictures) == 1
+    assert predictions.results == [] and len(predictions.images) == 1
     assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == []
 
 
@@ -128,7 +128,7 @@ def test_folders_patterns_and_files_expand_once_each(folder):
 
 
 @pytest.mark.parametrize("name", ["absent.png", "*.gif", "in/sub"])
-def test_paths_without_pictures_are_named(folder, name):
+def test_paths_without_images_are_named(folder, name):
     (folder / "in" / "sub").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="no such file"):
         find_images([folder / name])
@@ -136,4 +136,4 @@ def test_paths_without_pictures_are_named(folder, name):
 
 def test_names_do_not_collide():
     files = [Path("a/x.jpg"), Path("b/x.png"), Path("x-2.bmp"), Path("x.gif")]
-    assert picture_names(files) == ["x.jpg", "x-2.jpg", "x-2-2.jpg", "x-3.jpg"]
+    assert image_names(files) == ["x.jpg", "x-2.jpg", "x-2-2.jpg", "x-3.jpg"]

@@ -13,7 +13,7 @@ from rectangles import (
     CATEGORY_IDS,
     CLASS_NAMES,
     EVEN,
-    PICTURES,
+    IMAGES,
     LeftHalfFinder,
     RectangleFinder,
     picture,
@@ -30,7 +30,7 @@ from harmonic_tf.training.serving import saved_model as export
 from harmonic_tf.training.serving.saved_model import export_model, next_version
 
 LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
-ENCODED = [png(picture(*p)) for p in PICTURES]
+ENCODED = [png(picture(*p)) for p in IMAGES]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_any_batch_size(exported, count):
     assert found["boxes"].shape == (count, 3, 4)
 
 
-def test_jpeg_bmp_gif_grey_and_transparent_pictures(exported, tmp_path):
+def test_jpeg_bmp_gif_grey_and_transparent_images(exported, tmp_path):
     image = Image.fromarray(picture(32, 48, {1: (4, 4, 20, 30)}))
     for name in ("a.jpg", "a.bmp", "a.gif"):
         image.save(tmp_path / name)

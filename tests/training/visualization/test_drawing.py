@@ -19,7 +19,7 @@ def test_outline_lies_on_the_box_in_the_colour_of_its_class():
     assert (picture[300, 200] == 0).all() and (picture[300, 90] == 0).all()
 
 
-def test_no_boxes_leaves_the_picture_as_it_is():
+def test_no_boxes_leaves_the_image_as_it_is():
     for boxes in ([], np.zeros((0, 4))):
         assert (np.asarray(draw_boxes(BLACK, boxes, [], ["a"], [])) == BLACK).all()
 
@@ -30,7 +30,7 @@ def test_the_argument_is_not_written_to():
     assert (image == 0).all()
 
 
-def test_small_pictures_grow_by_a_whole_factor():
+def test_small_images_grow_by_a_whole_factor():
     """480 / 160 = 3."""
     picture = draw_boxes(np.zeros((160, 208, 3), np.uint8), [[10, 50, 60, 150]], [0], ["a"])
     assert picture.size == (624, 480)
@@ -54,7 +54,7 @@ def test_labels_stay_inside_wherever_the_box_is(box):
     assert count(picture, class_color(0)) > 1000
 
 
-def test_a_label_wider_than_the_picture_is_no_error():
+def test_a_label_wider_than_the_image_is_no_error():
     draw_boxes(BLACK, [[10, 10, 40, 40]], [0], ["long " * 40], [0.5])
 
 
@@ -72,7 +72,7 @@ def test_masks_are_filled_and_outlined_in_the_colour_of_their_class():
     assert (picture[150, 450] == 0).all()
 
 
-def test_masks_grow_with_the_picture_and_may_touch_its_border():
+def test_masks_grow_with_the_image_and_may_touch_its_border():
     mask = np.ones((160, 208), bool)
     picture = draw_boxes(np.zeros((160, 208, 3), np.uint8), [[0, 0, 1, 1]], [0], "a", masks=[mask])
     np.testing.assert_allclose(
@@ -104,14 +104,14 @@ def test_colours_differ_and_repeat():
 
 def test_grid_by_hand():
     """Three of 100 x 50 in rows of two: 2 x 100 + 3 gaps of 10 by 2 x 50 + 3 gaps."""
-    pictures = [Image.new("RGB", (200, 100), color) for color in ("red", "blue", "black")]
-    sheet = grid(pictures, columns=2, width=100, gap=10)
+    images = [Image.new("RGB", (200, 100), color) for color in ("red", "blue", "black")]
+    sheet = grid(images, columns=2, width=100, gap=10)
     assert sheet.size == (230, 130)
     assert sheet.getpixel((15, 15)) == (255, 0, 0)
     assert sheet.getpixel((125, 15)) == (0, 0, 255)
     assert sheet.getpixel((15, 75)) == (0, 0, 0)
     assert sheet.getpixel((125, 75)) == (255, 255, 255)
-    assert grid(pictures[:1], columns=4, width=100, gap=10).size == (120, 70)
+    assert grid(images[:1], columns=4, width=100, gap=10).size == (120, 70)
 
 
 def test_captions_take_room_above():

@@ -80,7 +80,7 @@ def test_inconsistency_shows_the_mean_score_too(run):
 
 
 def test_pairs_by_hand():
-    """Shifted by 5 of 10: IoU 50 / 150. Other pictures, other classes and crowds do not count."""
+    """Shifted by 5 of 10: IoU 50 / 150. Other images, other classes and crowds do not count."""
     truth = [
         box(0),
         box(20),

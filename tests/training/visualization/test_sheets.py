@@ -26,7 +26,7 @@ def case(request):
 
 
 def sheet(evaluation, path):
-    """The one picture, 96 px wide in the data and 320 on the sheet, behind a border of 8."""
+    """The one image, 96 px wide in the data and 320 on the sheet, behind a border of 8."""
     return np.asarray(Image.open(save_detection_sheet(evaluation, DATA, path))).astype(int)[8:, 8:]
 
 
@@ -41,7 +41,7 @@ def test_the_sheet_shows_masks_where_there_are_any(case, tmp_path):
     np.testing.assert_allclose(right, red, atol=3)
 
 
-def test_a_picture_without_detections_is_shown_as_it_is(case, tmp_path):
+def test_a_image_without_detections_is_shown_as_it_is(case, tmp_path):
     pixels = sheet(dataclasses.replace(case[1], detections=[]), tmp_path / "sheet.png")
     np.testing.assert_allclose(pixels[50 * 320 // 96, 18 * 320 // 96], [255, 0, 0], atol=3)
 

@@ -1,4 +1,4 @@
-"""COCO folders: annotations/instances_*.json beside the pictures."""
+"""COCO folders: annotations/instances_*.json beside the images."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ from harmonic_tf.training.data.dataset import (
     DetectionData,
     Objects,
     Problem,
-    Record,
+    Sample,
 )
 from harmonic_tf.training.data.segmentation import check_segmentation
 from harmonic_tf.training.data.validation import (
-    Findings,
     Header,
+    ProblemLog,
     Unusable,
     check_size,
     read_header,
@@ -29,20 +29,20 @@ def load_coco(
     role: str,
     split: str | None,
     class_names: tuple[str, ...] | None,
-    findings: Findings,
+    problem_log: ProblemLog,
 ) -> DetectionData:
     """Reads one split of a COCO folder.
 
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
     the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is bad
-    data. Pictures lie in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR.
+    data. Images lie in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR.
 
     Args:
         folder: str.
         role: str. Picks the one annotations file whose split starts with "train" or "val".
         split: str or None. "val2017" for annotations/instances_val2017.json.
         class_names: tuple of str or None. None: all categories in the order of their ids.
-        findings: Findings. Problems are added here.
+        problem_log: ProblemLog. Problems are added here.
 
     Returns:
         DetectionData. Image and category ids are COCO's.
@@ -55,22 +55,22 @@ def load_coco(
     file = _annotation_file(root, role, split)
     split = file.stem.removeprefix("instances_")
     content = _read(file)
-    categories = unique(content["categories"], findings, file, key=lambda c: c["id"])
+    categories = unique(content["categories"], problem_log, file, key=lambda c: c["id"])
     class_names, category_ids = _classes(categories, class_names)
     class_of = {category_id: index for index, category_id in enumerate(category_ids)}
-    annotations_of = _annotations_by_image(content, findings, file)
+    annotations_of = _annotations_by_image(content, problem_log, file)
     records = []
-    for image in unique(content["images"], findings, file, key=lambda i: i["id"]):
-        with findings.naming(file, f"image {image['id']}"):
+    for image in unique(content["images"], problem_log, file, key=lambda i: i["id"]):
+        with problem_log.naming(file, f"image {image['id']}"):
             image_file = _image_file(root, split, image)
             header = read_header(image_file)
             check_size(header, image.get("height"), image.get("width"))
             annotations = []
             for entry in annotations_of.get(image["id"], []):
-                with findings.naming(file, f"annotation {entry.get('id')} of {image_file.name}"):
-                    annotations.append(_annotation(entry, header, class_of, findings))
+                with problem_log.naming(file, f"annotation {entry.get('id')} of {image_file.name}"):
+                    annotations.append(_annotation(entry, header, class_of, problem_log))
             objects = Objects.of(annotations)
-            record = Record(image_file.name, image["id"], *header, image_file, objects)
+            record = Sample(image_file.name, image["id"], *header, image_file, objects)
             records.append(record)
     return DetectionData(
         name=root.resolve().name,
@@ -78,8 +78,8 @@ def load_coco(
         class_names=class_names,
         category_ids=category_ids,
         records=tuple(records),
-        problems=tuple(findings.problems),
-        clipped=findings.clipped,
+        problems=tuple(problem_log.problems),
+        clipped=problem_log.clipped,
     )
 
 
@@ -124,28 +124,28 @@ def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
     return names, tuple(id_of[name] for name in names)
 
 
-def _annotations_by_image(content: dict, findings: Findings, file: Path) -> dict[int, list]:
+def _annotations_by_image(content: dict, problem_log: ProblemLog, file: Path) -> dict[int, list]:
     known = {image["id"] for image in content["images"]}
     by_image: dict[int, list] = {}
     with_id = [a for a in content["annotations"] if "id" in a]
     without_id = [a for a in content["annotations"] if "id" not in a]
-    for entry in unique(with_id, findings, file, key=lambda a: a["id"]) + without_id:
+    for entry in unique(with_id, problem_log, file, key=lambda a: a["id"]) + without_id:
         if entry["image_id"] in known:
             by_image.setdefault(entry["image_id"], []).append(entry)
         else:
             reason = f"unknown image: id {entry['image_id']}"
-            findings.add(file, f"annotation {entry.get('id')}", reason)
+            problem_log.add(file, f"annotation {entry.get('id')}", reason)
     return by_image
 
 
 def _image_file(root: Path, split: str, image: dict) -> Path:
-    """The picture's file; where there is none, the path where it was expected."""
+    """The image's file; where there is none, the path where it was expected."""
     folders = (root / split, root / "images" / split, root / "images", root)
     candidates = [folder / image["file_name"] for folder in folders]
     return next((path for path in candidates if path.is_file()), candidates[0])
 
 
-def _annotation(entry: dict, header: Header, class_of: dict, findings: Findings) -> Annotation:
+def _annotation(entry: dict, header: Header, class_of: dict, problem_log: ProblemLog) -> Annotation:
     if entry["category_id"] not in class_of:
         raise Unusable(f"unknown class: category id {entry['category_id']}")
     try:
@@ -156,7 +156,7 @@ def _annotation(entry: dict, header: Header, class_of: dict, findings: Findings)
     if segmentation is not None:
         check_segmentation(segmentation, header)
     return Annotation(
-        box=findings.checked_box((x, y, x + box_width, y + box_height), header),
+        box=problem_log.checked_box((x, y, x + box_width, y + box_height), header),
         class_index=class_of[entry["category_id"]],
         crowd=bool(entry.get("iscrowd", 0)),
         area=entry.get("area"),

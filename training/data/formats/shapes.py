@@ -1,4 +1,4 @@
-"""Pictures drawn on the fly: irregular objects that partly hide one another, and no files.
+"""Images drawn on the fly: irregular objects that partly hide one another, and no files.
 
 These are Figure 1 of the paper made into a data set: where objects occlude one another, the best
 scored box is often not the best placed one.
@@ -12,9 +12,9 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Record
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import outlines
-from harmonic_tf.training.data.validation import Findings
+from harmonic_tf.training.data.validation import ProblemLog
 
 SPLITS = {"train": "train", "eval": "val"}
 OBJECTS = (3, 7)
@@ -29,10 +29,10 @@ class ShapesOptions:
     """What to draw; each field is an option of the source, as in "shapes:train=100,contrast=low".
 
     Attributes:
-        train: int. Pictures for training.
-        val: int. Pictures for validation.
+        train: int. Images for training.
+        val: int. Images for validation.
         classes: int. Number of classes, 1 to 6: blob, ring, cross, star, crescent, arrow.
-        seed: int. Another seed, other pictures.
+        seed: int. Another seed, other images.
         size: (int, int). Width and height in pixels, written 208x160.
         contrast: str. "high": saturated fill on grey; "low": greyish fill, hard to see.
     """
@@ -87,12 +87,12 @@ def load_shapes(
     role: str,
     split: str | None,
     class_names: tuple[str, ...] | None,
-    findings: Findings,
+    problem_log: ProblemLog,
 ) -> DetectionData:
-    """Draws one split; picture i depends only on seed, split, i and the way of drawing.
+    """Draws one split; image i depends only on seed, split, i and the way of drawing.
 
     Objects are drawn one over another. An object of which less than a quarter is visible has no
-    box; boxes, areas and masks (uncompressed COCO RLE) are of the visible pixels. Pictures are kept
+    box; boxes, areas and masks (uncompressed COCO RLE) are of the visible pixels. Images are kept
     uncompressed in memory (100 kB each), so that later epochs cost nothing.
 
     Args:
@@ -100,7 +100,7 @@ def load_shapes(
         role: str. "train" or "eval".
         split: str or None. "train" or "val", instead of the role's.
         class_names: tuple of str or None. Must be the names that are drawn.
-        findings: Findings. Nothing is added: what is drawn is right.
+        problem_log: ProblemLog. Nothing is added: what is drawn is right.
 
     Returns:
         DetectionData.
@@ -125,32 +125,32 @@ def load_shapes(
 
 
 @functools.lru_cache(maxsize=4)
-def _records(options: ShapesOptions, split: str) -> tuple[Record, ...]:
+def _records(options: ShapesOptions, split: str) -> tuple[Sample, ...]:
     return tuple(_record(options, split, index) for index in range(getattr(options, split)))
 
 
-def _record(options: ShapesOptions, split: str, index: int) -> Record:
-    picture, objects = draw(options, split, index)
+def _record(options: ShapesOptions, split: str, index: int) -> Sample:
+    pixels, objects = draw(options, split, index)
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "BMP")
-    height, width = picture.shape[:2]
-    return Record(f"{split}_{index:05d}.bmp", index, height, width, False, buffer.getvalue, objects)
+    Image.fromarray(pixels).save(buffer, "BMP")
+    height, width = pixels.shape[:2]
+    return Sample(f"{split}_{index:05d}.bmp", index, height, width, False, buffer.getvalue, objects)
 
 
 def draw(options: ShapesOptions, split: str, index: int) -> tuple[np.ndarray, Objects]:
-    """One picture with its objects.
+    """One image with its objects.
 
     Args:
         options: ShapesOptions.
         split: str. "train" or "val".
-        index: int. Number of the picture in the split.
+        index: int. Number of the image in the split.
 
     Returns:
-        tuple `(picture, objects)`: uint8 `(H, W, 3)`, and Objects.
+        tuple `(image, objects)`: uint8 `(H, W, 3)`, and Objects.
 
     Example:
-        >>> picture, objects = draw(ShapesOptions(), "train", 0)
-        >>> picture.shape
+        >>> image, objects = draw(ShapesOptions(), "train", 0)
+        >>> image.shape
         (160, 208, 3)
     """
     rng = np.random.default_rng([options.seed, list(SPLITS.values()).index(split), index])

@@ -3,8 +3,8 @@
 import functools
 from collections.abc import Sequence
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Record
-from harmonic_tf.training.data.validation import Findings, Header, Unusable, read_header
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
+from harmonic_tf.training.data.validation import Header, ProblemLog, Unusable, read_header
 
 
 def load_tfds(
@@ -12,11 +12,11 @@ def load_tfds(
     role: str,
     split: str | None,
     class_names: tuple[str, ...] | None,
-    findings: Findings,
+    problem_log: ProblemLog,
 ) -> DetectionData:
     """Reads a split of a TFDS data set, which is downloaded and prepared if it is not there.
 
-    Pictures are fetched one by one in any order, so the data set is prepared in TFDS's
+    Images are fetched one by one in any order, so the data set is prepared in TFDS's
     `array_record` format. They stay encoded until a batch needs them.
 
     Args:
@@ -28,7 +28,7 @@ def load_tfds(
             others, train, and validation or else test.
         split: str or None. A TFDS split such as "train[:10%]", instead of the role's.
         class_names: tuple of str or None. None: all labels in TFDS's order.
-        findings: Findings. Problems are added here.
+        problem_log: ProblemLog. Problems are added here.
 
     Returns:
         DetectionData. Image ids are the data set's own where it has some (COCO), else 0..n-1.
@@ -61,18 +61,18 @@ def load_tfds(
     parts = _parts(builders, role, split)
     labels = _labels(name, builders[0])
     class_names = class_names or tuple(labels)
-    records: list[Record] = []
+    records: list[Sample] = []
     for builder, part in parts:
         source = builder.as_data_source(part, decoders={"image": tfds.decode.SkipDecoding()})
-        records += _records(source, base, labels, class_names, len(records), findings)
+        records += _records(source, base, labels, class_names, len(records), problem_log)
     return DetectionData(
         name=name.replace("/", "_"),
         split=", ".join(f"{builder.info.full_name} {part}" for builder, part in parts),
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
-        problems=tuple(findings.problems),
-        clipped=findings.clipped,
+        problems=tuple(problem_log.problems),
+        clipped=problem_log.clipped,
     )
 
 
@@ -100,25 +100,25 @@ def _labels(name: str, builder) -> list[str]:
         ) from None
 
 
-def _records(source, base: str, labels, class_names, first_id: int, findings: Findings):
-    records: list[Record] = []
+def _records(source, base: str, labels, class_names, first_id: int, problem_log: ProblemLog):
+    records: list[Sample] = []
     for place in range(len(source)):
         example = source[place]
         image_id = int(example.get("image/id", first_id + len(records)))
         file_name = example.get("image/filename", b"").decode() or f"{base}_{image_id}"
-        with findings.naming(file_name):
+        with problem_log.naming(file_name):
             header = read_header(example["image"])
             annotations = []
             for number, entry in enumerate(_entries(example["objects"]), 1):
-                with findings.naming(file_name, f"object {number}"):
+                with problem_log.naming(file_name, f"object {number}"):
                     label = labels[entry["label"]]
                     box = _pixels(entry["bbox"], header, one_based=base == "voc")
                     annotations.append(
-                        _annotation(entry, label, box, header, class_names, findings)
+                        _annotation(entry, label, box, header, class_names, problem_log)
                     )
             read = functools.partial(_read, source, place)
             objects = Objects.of(annotations)
-            records.append(Record(file_name, image_id, *header, read, objects))
+            records.append(Sample(file_name, image_id, *header, read, objects))
     return records
 
 
@@ -151,12 +151,12 @@ def _pixels(bbox, header: Header, one_based: bool) -> tuple[float, ...]:
 
 
 def _annotation(
-    entry, label: str, box, header: Header, class_names, findings: Findings
+    entry, label: str, box, header: Header, class_names, problem_log: ProblemLog
 ) -> Annotation:
     if label not in class_names:
         raise Unusable(f"unknown class: {label!r}")
     return Annotation(
-        box=findings.checked_box(box, header),
+        box=problem_log.checked_box(box, header),
         class_index=class_names.index(label),
         difficult=bool(entry.get("is_difficult", False)),
         crowd=bool(entry.get("is_crowd", False)),

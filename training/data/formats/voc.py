@@ -3,10 +3,10 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Record
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.validation import (
-    Findings,
     Header,
+    ProblemLog,
     Unusable,
     check_corners,
     check_size,
@@ -23,14 +23,14 @@ def load_voc(
     role: str,
     split: str | None,
     class_names: tuple[str, ...] | None,
-    findings: Findings,
+    problem_log: ProblemLog,
 ) -> DetectionData:
     """Reads one split of a VOC folder.
 
     Boxes are written as 1-based inclusive pixels; pixel k covers [k - 1, k], so a box becomes
     (xmin - 1, ymin - 1, xmax, ymax). A box whose corners coincide is bad data all the same: it is
-    a stray click, not an object of one pixel. A picture counts as it is: where its XML gives
-    another size, the boxes belong to another version of the picture, which is left out.
+    a stray click, not an object of one pixel. An image counts as it is: where its XML gives
+    another size, the boxes belong to another version of the image, which is left out.
 
     Args:
         folder: str.
@@ -38,7 +38,7 @@ def load_voc(
         split: str or None. Name of a file in ImageSets/Main, instead of the role's.
         class_names: tuple of str or None. None: all names in the folder's annotations, sorted, so
             that every split has the same.
-        findings: Findings. Problems are added here.
+        problem_log: ProblemLog. Problems are added here.
 
     Returns:
         DetectionData. Image ids are indices into `data.image_names`.
@@ -52,17 +52,17 @@ def load_voc(
         class_names = _all_class_names(root)
     entries = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
     records = []
-    for name in unique(entries, findings, list_file):
-        with findings.naming(root / "Annotations" / f"{name}.xml"):
-            records.append(_record(root, name, len(records), class_names, findings))
+    for name in unique(entries, problem_log, list_file):
+        with problem_log.naming(root / "Annotations" / f"{name}.xml"):
+            records.append(_record(root, name, len(records), class_names, problem_log))
     return DetectionData(
         name=root.resolve().name,
         split=list_file.stem,
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
-        problems=tuple(findings.problems),
-        clipped=findings.clipped,
+        problems=tuple(problem_log.problems),
+        clipped=problem_log.clipped,
     )
 
 
@@ -91,7 +91,7 @@ def _all_class_names(root: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _record(root: Path, name: str, image_id: int, class_names, findings: Findings) -> Record:
+def _record(root: Path, name: str, image_id: int, class_names, problem_log: ProblemLog) -> Sample:
     xml_file = root / "Annotations" / f"{name}.xml"
     try:
         tree = ElementTree.parse(xml_file).getroot()
@@ -105,13 +105,13 @@ def _record(root: Path, name: str, image_id: int, class_names, findings: Finding
     annotations = []
     for number, node in enumerate(tree.iterfind("object"), 1):
         label = (node.findtext("name") or "").strip()
-        with findings.naming(xml_file, f"object {number} ({label or 'no name'})"):
-            annotations.append(_annotation(node, label, header, class_names, findings))
-    return Record(image_file.name, image_id, *header, image_file, Objects.of(annotations))
+        with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
+            annotations.append(_annotation(node, label, header, class_names, problem_log))
+    return Sample(image_file.name, image_id, *header, image_file, Objects.of(annotations))
 
 
 def _image_file(root: Path, name: str) -> Path:
-    """The picture of an entry; where there is none, the path where it was expected."""
+    """The image of an entry; where there is none, the path where it was expected."""
     candidates = [root / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES]
     return next((path for path in candidates if path.is_file()), candidates[0])
 
@@ -122,7 +122,9 @@ def _noted_size(tree: ElementTree.Element) -> tuple[int | None, int | None]:
     return tuple(int(text) if text.strip().isdecimal() else None for text in texts)
 
 
-def _annotation(node, label: str, header: Header, class_names, findings: Findings) -> Annotation:
+def _annotation(
+    node, label: str, header: Header, class_names, problem_log: ProblemLog
+) -> Annotation:
     try:
         corners = [float(node.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
     except (TypeError, ValueError):
@@ -132,7 +134,7 @@ def _annotation(node, label: str, header: Header, class_names, findings: Finding
     check_corners(corners)
     xmin, ymin, xmax, ymax = corners
     return Annotation(
-        box=findings.checked_box((xmin - 1, ymin - 1, xmax, ymax), header),
+        box=problem_log.checked_box((xmin - 1, ymin - 1, xmax, ymax), header),
         class_index=class_names.index(label),
         difficult=(node.findtext("difficult") or "0").strip() == "1",
     )

@@ -1,6 +1,6 @@
-"""Random variation of training pictures: every draw is a function of the seed alone.
+"""Random variation of training images: every draw is a function of the seed alone.
 
-What happens to a batch is drawn at once, as numbers: crops and zooms as one window a picture,
+What happens to a batch is drawn at once, as numbers: crops and zooms as one window an image,
 colour changes as one linear map. Pixels are then touched hardly more often than without.
 """
 
@@ -25,22 +25,22 @@ YIQ = (
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are varied. The default changes nothing.
+    """How training images are varied. The default changes nothing.
 
     The network's input has one size, as compiled graphs want it; training at several scales is
-    therefore a `window` onto the picture that is smaller or larger than it, brought to that size.
+    therefore a `window` onto the image that is smaller or larger than it, brought to that size.
 
     Attributes:
         flip: float. Probability of a left-right flip.
         window: (float, float). The sides of the randomly placed window that is shown, as fractions
-            of the picture's: below 1 objects grow, above 1 they shrink on a grey canvas.
-        expand: float. SSD's zoom-out: half the pictures are laid on a grey canvas of 1 to `expand`
+            of the image's: below 1 objects grow, above 1 they shrink on a grey canvas.
+        expand: float. SSD's zoom-out: half the images are laid on a grey canvas of 1 to `expand`
             times their sides.
         min_iou_crop: bool. SSD's sampler: crops of 0.3 to 1 times the sides and aspect ratio 0.5
             to 2 that overlap some object by an IoU of at least 0.1, 0.3, 0.5, 0.7 or 0.9; or by
             anything; or no crop.
         brightness: float. Largest shift, as a fraction of white. The colours of half of the
-            pictures are changed.
+            images are changed.
         contrast: float. Largest relative change.
         saturation: float. Largest relative change.
         hue: float. Largest turn, in degrees.
@@ -77,7 +77,7 @@ class Augmentation:
 
     @classmethod
     def none(cls) -> "Augmentation":
-        """Pictures as they are."""
+        """Images as they are."""
         return cls()
 
     @classmethod
@@ -100,17 +100,17 @@ class Augmentation:
 
 
 def sample_windows(sizes, boxes, classes, augmentation: Augmentation, seed) -> tf.Tensor:
-    """Draws the part of each picture that is shown.
+    """Draws the part of each image that is shown.
 
     Args:
         sizes: int32 `(B, 2)`. Heights and widths.
-        boxes: float32 `(B, M, 4)`, xyxy pixels of the pictures.
+        boxes: float32 `(B, M, 4)`, xyxy pixels of the images.
         classes: float32 `(B, M)`, -1 for padding.
         augmentation: Augmentation.
         seed: int32 `(2,)`.
 
     Returns:
-        float32 `(B, 4)`. (y1, x1, y2, x2) in pixels of the picture; may reach beyond it.
+        float32 `(B, 4)`. (y1, x1, y2, x2) in pixels of the image; may reach beyond it.
     """
     expand_seed, crop_seed, window_seed = tf.unstack(tf.random.split(seed, 3))
     count = tf.shape(sizes)[0]
@@ -138,7 +138,7 @@ def _scaled(windows, factors, positions):
 def _min_iou_crops(windows, boxes, classes, seed):
     """SSD's crops: the first of some random ones that shows an object and overlaps it enough.
 
-    "Enough" is drawn for each picture; where no trial is good enough, the window stays.
+    "Enough" is drawn for each image; where no trial is good enough, the window stays.
     """
     limit_seed, share_seed, place_seed = tf.unstack(tf.random.split(seed, 3))
     trials = [tf.shape(windows)[0], CROP_TRIALS, 2]
@@ -172,7 +172,7 @@ def _iou(a, b):
 
 
 def sample_flips(count, augmentation: Augmentation, seed) -> tf.Tensor:
-    """Draws which of `count` pictures are flipped: bool `(count,)`."""
+    """Draws which of `count` images are flipped: bool `(count,)`."""
     return tf.random.stateless_uniform([count], seed) < augmentation.flip
 
 
@@ -191,7 +191,7 @@ class ColourMap(NamedTuple):
 
 
 def sample_colour_maps(count, augmentation: Augmentation, seed) -> ColourMap:
-    """Draws changes of brightness, contrast, saturation and hue, for half of the pictures.
+    """Draws changes of brightness, contrast, saturation and hue, for half of the images.
 
     The four are one linear map of a pixel's colour: hue turns and saturation stretches the two
     colour axes of YIQ, contrast stretches all three, brightness shifts.

@@ -1,4 +1,4 @@
-"""Where the pixels and boxes of a picture go in the network's input: numbers only.
+"""Where the pixels and boxes of an image go in the network's input: numbers only.
 
 Leading dimensions `...` are those of a batch, or none. Windows and sizes are in the order (y, x),
 as images are stored; boxes are (x1, y1, x2, y2).
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 RESIZE_MODES = ("stretch", "letterbox")
-# A JPEG decoder can divide a picture's sides by these, in less time than decoding it whole takes.
+# A JPEG decoder can divide an image's sides by these, in less time than decoding it whole takes.
 JPEG_RATIOS = (2, 4, 8)
 
 
@@ -17,8 +17,8 @@ class Placement(NamedTuple):
     """Which pixels go where: network = original * scale + offset.
 
     Attributes:
-        level: int32 `(...)`. How often the decoder halves the picture's sides.
-        source: int32 `(..., 4)`. Shown part (y1, x1, y2, x2), in pixels of the decoded picture.
+        level: int32 `(...)`. How often the decoder halves the image's sides.
+        source: int32 `(..., 4)`. Shown part (y1, x1, y2, x2), in pixels of the decoded image.
         target: int32 `(..., 4)`. Where that goes in the network's input, in its pixels.
         scale: float32 `(..., 2)`, (y, x).
         offset: float32 `(..., 2)`, (y, x), pixels of the network's input.
@@ -32,15 +32,15 @@ class Placement(NamedTuple):
 
 
 def place(window, size, is_jpeg, image_size: tuple[int, int], resize: str) -> Placement:
-    """How a window onto a picture is laid into the network's input.
+    """How a window onto an image is laid into the network's input.
 
-    A JPEG picture that shrinks to a half or less is decoded at a half, a quarter or an eighth of
+    A JPEG image that shrinks to a half or less is decoded at a half, a quarter or an eighth of
     its size, which averages its pixels and saves time. Source and target are whole pixels, and
     scale and offset follow from these, so that boxes go exactly where the pixels go.
 
     Args:
-        window: float32 `(..., 4)`. (y1, x1, y2, x2) in pixels of the picture; may reach beyond it.
-        size: int32 `(..., 2)`. The picture's height and width.
+        window: float32 `(..., 4)`. (y1, x1, y2, x2) in pixels of the image; may reach beyond it.
+        size: int32 `(..., 2)`. The image's height and width.
         is_jpeg: bool `(...)`.
         image_size: (int, int). Height and width of the network's input.
         resize: str. "stretch" fills the input, each axis with its own scale; "letterbox" keeps
@@ -85,7 +85,7 @@ def _decoder_level(scale, is_jpeg, resize: str):
 
 
 def move_boxes(boxes, scale, offset):
-    """Boxes of pictures `(..., N, 4)` in pixels of the network's input.
+    """Boxes of images `(..., N, 4)` in pixels of the network's input.
 
     Args:
         boxes: float32 `(..., N, 4)`.
@@ -101,18 +101,18 @@ def move_boxes(boxes, scale, offset):
 
 
 def move_back(boxes, scale, offset):
-    """Undoes `move_boxes`: from pixels of the network's input to those of the picture."""
+    """Undoes `move_boxes`: from pixels of the network's input to those of the image."""
     return move_boxes(boxes, 1 / scale, -offset / scale)
 
 
 def place_boxes(boxes, classes, placement: Placement):
     """The objects that a placement still shows, in pixels of the network's input.
 
-    An object stays if its centre is shown; its box is cut where the picture is, and dropped if
+    An object stays if its centre is shown; its box is cut where the image is, and dropped if
     less than a pixel of it is left.
 
     Args:
-        boxes: float32 `(..., M, 4)`, pixels of the picture.
+        boxes: float32 `(..., M, 4)`, pixels of the image.
         classes: float32 `(..., M)`, -1 for padding.
         placement: Placement.
 
@@ -159,7 +159,7 @@ def keep_objects(stays, *fields):
 
 
 def mirror_boxes(boxes, classes, width: int):
-    """Boxes `(..., M, 4)` of pictures that are flipped left to right; padding stays -1."""
+    """Boxes `(..., M, 4)` of images that are flipped left to right; padding stays -1."""
     x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
     mirrored = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
     return tf.where(classes[..., None] >= 0, mirrored, -1.0)

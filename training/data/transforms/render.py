@@ -1,21 +1,21 @@
-"""From an encoded picture to the network's input: the pixels' side of a placement."""
+"""From an encoded image to the network's input: the pixels' side of a placement."""
 
 import tensorflow as tf
 
 from harmonic_tf.training.data.transforms.geometry import JPEG_RATIOS, Placement, place
 
-# Grey for what lies outside the picture: about the mean of natural pictures.
+# Grey for what lies outside the image: about the mean of natural images.
 FILL = 127.0
 # Plain bilinear resizing misses few pixels down to this scale, and takes a quarter of the time of
-# antialiased resizing. (JPEG pictures have been shrunk by the decoder before.)
+# antialiased resizing. (JPEG images have been shrunk by the decoder before.)
 ANTIALIAS_BELOW = 1 / 3.5
 
 
 def fit_image(encoded, image_size: tuple[int, int], resize: str):
-    """A whole encoded picture as the network sees it, in evaluation and wherever a model is used.
+    """A whole encoded image as the network sees it, in evaluation and wherever a model is used.
 
     Works in a `tf.function` and in an exported signature. A box in the network's input goes back
-    to the picture by `original = (network - offset) / scale`.
+    to the image by `original = (network - offset) / scale`.
 
     Args:
         encoded: string scalar. JPEG, PNG, BMP or GIF (its first frame).
@@ -24,7 +24,7 @@ def fit_image(encoded, image_size: tuple[int, int], resize: str):
 
     Returns:
         tuple `(image, scale, offset, size)`: float32 `(*image_size, 3)`, 0..255; float32 `(2,)`
-        twice, in the order (y, x); int32 `(2,)`, the picture's height and width.
+        twice, in the order (y, x); int32 `(2,)`, the image's height and width.
 
     Example:
         >>> encoded = tf.io.encode_png(tf.zeros((100, 200, 3), tf.uint8))
@@ -45,7 +45,7 @@ def fit_image(encoded, image_size: tuple[int, int], resize: str):
 
 
 def render(encoded, placement: Placement, image_size: tuple[int, int]) -> tf.Tensor:
-    """Decodes a picture and brings a part of it to the network's size.
+    """Decodes an image and brings a part of it to the network's size.
 
     Args:
         encoded: string scalar.
@@ -53,7 +53,7 @@ def render(encoded, placement: Placement, image_size: tuple[int, int]) -> tf.Ten
         image_size: (int, int). Height and width of the network's input.
 
     Returns:
-        float32 `(*image_size, 3)`, 0..255; grey around the picture.
+        float32 `(*image_size, 3)`, 0..255; grey around the image.
     """
     shown = _decode_part(encoded, placement)
     top, left, bottom, right = tf.unstack(placement.target)

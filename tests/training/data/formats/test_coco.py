@@ -62,7 +62,7 @@ def test_splits(tmp_path):
         load_data(f"coco:{tmp_path}", role="eval")
 
 
-def test_pictures_may_lie_in_images(tmp_path):
+def test_images_may_lie_in_images(tmp_path):
     root = write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)
     (root / "images").mkdir()
     (root / "train2017").rename(root / "images/train2017")
@@ -74,7 +74,7 @@ def test_pictures_may_lie_in_images(tmp_path):
     [
         (annotation(5, bbox=(1, 1, 0, 5)), "annotation 5 of x.jpg", "box of zero area"),
         (annotation(5, bbox=(9, 1, -4, 5)), "annotation 5 of x.jpg", "inverted box"),
-        (annotation(5, bbox=(90, 1, 4, 5)), "annotation 5 of x.jpg", "box outside the picture"),
+        (annotation(5, bbox=(90, 1, 4, 5)), "annotation 5 of x.jpg", "box outside the image"),
         (annotation(5, bbox=(9, 1)), "annotation 5 of x.jpg", "malformed bbox"),
         (annotation(5, category=4), "annotation 5 of x.jpg", "unknown class"),
         (
@@ -111,7 +111,7 @@ def test_bad_images_are_left_out_and_named(tmp_path):
     assert {p.kind for p in data.problems} == {
         "id listed twice",
         "missing image file",
-        "size in the annotations is not the picture's",
+        "size in the annotations is not the image's",
     }
     with pytest.raises(BadDataError, match="3 problem"):
         load_data(f"coco:{root}", on_bad_data="error")

@@ -27,8 +27,8 @@ def test_defaults():
 
 def test_boxes_bound_the_masks_of_what_is_visible():
     for index in range(10):
-        picture, objects = draw(ShapesOptions(), "val", index)
-        assert picture.shape == (160, 208, 3) and picture.dtype == np.uint8
+        image, objects = draw(ShapesOptions(), "val", index)
+        assert image.shape == (160, 208, 3) and image.dtype == np.uint8
         masks = [decoded(rle) for rle in objects.segmentations]
         assert np.sum(masks, axis=0).max() == 1  # a pixel belongs to one object
         for mask, box, area in zip(masks, objects.boxes, objects.area, strict=True):
@@ -37,8 +37,8 @@ def test_boxes_bound_the_masks_of_what_is_visible():
             np.testing.assert_array_equal(box, bounds)
             assert area == mask.sum()
             # One plain colour, but for the pixels at the outline.
-            typical = np.median(picture[mask].astype(int), axis=0)
-            plain = np.abs(picture[mask] - typical).max(-1) <= 1
+            typical = np.median(image[mask].astype(int), axis=0)
+            plain = np.abs(image[mask] - typical).max(-1) <= 1
             assert plain.mean() > 0.45
 
 
@@ -82,7 +82,7 @@ def test_a_quarter_must_be_visible(monkeypatch):
     assert len(objects) == 0 and MIN_VISIBLE == 0.25
 
 
-def test_a_picture_depends_on_seed_split_and_number_only():
+def test_a_image_depends_on_seed_split_and_number_only():
     first, _ = draw(ShapesOptions(), "train", 5)
     again, _ = draw(ShapesOptions(train=9, val=1), "train", 5)
     np.testing.assert_array_equal(first, again)
@@ -132,7 +132,7 @@ def test_outlines_are_irregular(name):
     assert shapes[0].shape != shapes[1].shape or (shapes[0] != shapes[1]).any()
 
 
-def test_pictures_are_encoded_without_loss_and_drawn_once(tmp_path):
+def test_images_are_encoded_without_loss_and_drawn_once(tmp_path):
     data = load_data("shapes:train=2,seed=77")
     file = tmp_path / "a.bmp"
     file.write_bytes(data.records[1].read())

@@ -59,7 +59,7 @@ def test_given_class_names_leave_others_out(archives):
 
 
 class MiniCoco(tfds.core.GeneratorBasedBuilder):
-    """COCO's features, three pictures."""
+    """COCO's features, three images."""
 
     VERSION = tfds.core.Version("1.0.0")
 

@@ -7,12 +7,12 @@ from harmonic_tf.training.data import BadDataError, load_data
 
 @pytest.fixture
 def voc(tmp_path):
-    pictures = {
+    images = {
         "a": ([("dog", (1, 1, 80, 60)), ("cat", (11, 21, 30, 40), True)], (80, 60)),
         "b": ([], None),
         "c": ([("bird", (5, 5, 10, 10))], (0, 0)),
     }
-    return write_voc(tmp_path / "pets", pictures, {"trainval": ["a", "b"], "test": ["c"]})
+    return write_voc(tmp_path / "pets", images, {"trainval": ["a", "b"], "test": ["c"]})
 
 
 def test_pixels_are_one_based_and_inclusive(voc):
@@ -32,7 +32,7 @@ def test_every_split_has_all_class_names_in_order(voc):
     np.testing.assert_array_equal(train.records[0].objects.classes, [2, 1])
 
 
-def test_pictures_without_objects_stay(voc):
+def test_images_without_objects_stay(voc):
     data = load_data(f"voc:{voc}")
     assert len(data) == 2
     assert data.image_names == ("a.jpg", "b.jpg")
@@ -66,7 +66,7 @@ def reasons(data):
     [
         ((10, 10, 10, 30), "box of zero area"),
         ((30, 10, 10, 30), "inverted box"),
-        ((81, 10, 90, 30), "box outside the picture"),
+        ((81, 10, 90, 30), "box outside the image"),
         (("nan", 10, 20, 30), "box is not finite"),
         (("left", 10, 20, 30), "malformed XML"),
     ],
@@ -91,16 +91,16 @@ def test_boxes_beyond_the_border_are_cut_and_counted(tmp_path):
     assert data.clipped == 1  # one pixel beyond the border, as in the first box, is no matter
 
 
-def test_bad_pictures_are_left_out_and_named(tmp_path):
+def test_bad_images_are_left_out_and_named(tmp_path):
     good = ([("dog", (1, 1, 10, 10))], None)
-    names = ["good", "no_xml", "bad_xml", "no_image", "no_end", "no_picture", "scaled", "good"]
+    names = ["good", "no_xml", "bad_xml", "no_image", "no_end", "no_image", "scaled", "good"]
     root = write_voc(tmp_path, dict.fromkeys(names, good), {"train": names})
     (root / "Annotations/no_xml.xml").unlink()
     (root / "Annotations/bad_xml.xml").write_text("<annotation><object>")
     (root / "JPEGImages/no_image.jpg").unlink()
     whole = (root / "JPEGImages/no_end.jpg").read_bytes()
     (root / "JPEGImages/no_end.jpg").write_bytes(whole[: len(whole) - 100])
-    (root / "JPEGImages/no_picture.jpg").write_text("not a picture at all, only text")
+    (root / "JPEGImages/no_image.jpg").write_text("not an image at all, only text")
     (root / "Annotations/scaled.xml").write_text(voc_xml(good[0], (160, 120)))
     data = load_data(f"voc:{root}")
     assert data.image_names == ("good.jpg",)
@@ -110,8 +110,8 @@ def test_bad_pictures_are_left_out_and_named(tmp_path):
         ("bad_xml.xml", None, "malformed XML"),
         ("no_image.jpg", None, "missing image file"),
         ("no_end.jpg", None, "truncated image file"),
-        ("no_picture.jpg", None, "unreadable image file"),
-        ("scaled.xml", None, "size in the annotations is not the picture's"),
+        ("no_image.jpg", None, "unreadable image file"),
+        ("scaled.xml", None, "size in the annotations is not the image's"),
     ]
     assert data.problem_counts()["missing image file"] == 1
 
@@ -121,11 +121,11 @@ def test_nothing_usable_is_an_error(tmp_path):
     (root / "JPEGImages/a.jpg").unlink()
     with pytest.raises(BadDataError, match="missing image file"):
         load_data(f"voc:{root}")
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="holds no images"):
         load_data(f"voc:{root}", role="eval")
 
 
-def test_png_pictures(tmp_path):
+def test_png_images(tmp_path):
     root = write_voc(tmp_path, {"a": ([("dog", (1, 1, 10, 10))], None)}, {"train": ["a"]})
     (root / "JPEGImages/a.jpg").unlink()
     picture().save(root / "JPEGImages/a.png")

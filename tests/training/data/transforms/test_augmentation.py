@@ -21,7 +21,7 @@ def windows(augmentation, seed=(1, 2), boxes=BOX, classes=CLASSES):
     return sample_windows(SIZES, boxes, classes, augmentation, tf.constant(seed)).numpy()
 
 
-def test_no_augmentation_shows_the_whole_picture():
+def test_no_augmentation_shows_the_whole_image():
     np.testing.assert_array_equal(windows(Augmentation.none())[:2], [[0, 0, 100, 200]] * 2)
     assert not sample_flips(COUNT, Augmentation.none(), tf.constant([1, 2])).numpy().any()
 
@@ -37,7 +37,7 @@ def test_windows_shrink_inside_and_grow_around():
     assert (large[:, :2] <= 0).all() and (large[:, 2:] >= (100 - 1e-3, 200 - 1e-3)).all()
 
 
-def test_half_the_pictures_expand():
+def test_half_the_images_expand():
     drawn = windows(Augmentation(expand=4.0))
     factors = (drawn[:, 2] - drawn[:, 0]) / 100
     assert 0.4 < (factors > 1).mean() < 0.6
@@ -71,7 +71,7 @@ def test_crops_overlap_enough(monkeypatch, limit):
         assert 0.5 - 1e-4 <= relative <= 2 + 1e-4
 
 
-def test_pictures_without_objects_are_not_cropped():
+def test_images_without_objects_are_not_cropped():
     nothing = tf.fill([COUNT, 2], -1.0)
     drawn = windows(
         Augmentation(min_iou_crop=True, expand=4.0),
@@ -111,7 +111,7 @@ def test_brightness_shifts_all_channels():
     np.testing.assert_allclose(out, IMAGE + np.max(maps.shift), rtol=1e-5)
 
 
-def test_half_the_pictures_keep_their_colours():
+def test_half_the_images_keep_their_colours():
     still = ColourMap(tf.constant(False), 2 * tf.eye(3), tf.constant(9.0))
     np.testing.assert_array_equal(map_colours(IMAGE, still, Augmentation.ssd()), IMAGE)
 

@@ -39,13 +39,13 @@ def values(placement):
     return [np.asarray(part).tolist() for part in placement]
 
 
-def test_whole_picture_stretched():
+def test_whole_image_stretched():
     # 100 x 200 px to 50 x 400: y halves, x doubles.
     placement = placed([0, 0, 100, 200], (100, 200), (50, 400))
     assert values(placement) == [0, [0, 0, 100, 200], [0, 0, 50, 400], [0.5, 2.0], [0.0, 0.0]]
 
 
-def test_whole_picture_in_a_letterbox():
+def test_whole_image_in_a_letterbox():
     # 100 x 200 px to 100 x 100: halves, 25 px of grey above and below.
     placement = placed([0, 0, 100, 200], (100, 200), (100, 100), "letterbox")
     assert values(placement) == [0, [0, 0, 100, 200], [25, 0, 75, 100], [0.5, 0.5], [25.0, 0.0]]
@@ -55,13 +55,13 @@ def test_window_inside_and_around():
     # The middle 50 x 100 of 100 x 200 px, twice as large.
     inside = placed([25, 50, 75, 150], (100, 200), (100, 200))
     assert values(inside)[1:] == [[25, 50, 75, 150], [0, 0, 100, 200], [2, 2], [-50, -100]]
-    # A window twice the picture, which lies in its lower right corner.
+    # A window twice the image, which lies in its lower right corner.
     around = placed([-100, -200, 100, 200], (100, 200), (100, 200))
     assert values(around)[1:] == [[0, 0, 100, 200], [50, 100, 100, 200], [0.5, 0.5], [50, 100]]
 
 
 def test_scale_follows_whole_pixels():
-    # A picture of 3 px in a window of 7 px on 10 px of input: pixels 3 to 7 (2.86, 7.14).
+    # An image of 3 px in a window of 7 px on 10 px of input: pixels 3 to 7 (2.86, 7.14).
     placement = placed([-2, 0, 5, 7], (3, 7), (10, 7))
     assert values(placement)[2] == [3, 0, 7, 7]
     np.testing.assert_allclose(placement.scale, [4 / 3, 1])
@@ -80,7 +80,7 @@ def test_jpegs_are_decoded_small(side, level):
     assert int(placed([0, 0, side, side], (side, side), (100, 100)).level) == 0
 
 
-def test_batches_are_placed_like_single_pictures():
+def test_batches_are_placed_like_single_images():
     windows = [[0, 0, 90, 120], [-10, 20, 70, 100], [5, 5, 500, 700]]
     sizes = [(90, 120), (60, 130), (600, 800)]
     jpegs = [True, False, True]
@@ -121,7 +121,7 @@ def test_boxes_in_a_window():
     assert (out.numpy()[3:] == -1).all()
 
 
-def test_boxes_are_cut_at_the_picture_not_at_the_grey():
+def test_boxes_are_cut_at_the_image_not_at_the_grey():
     placement = placed([0, 0, 100, 200], (100, 200), (100, 100), "letterbox")
     out, *_ = place_boxes(tf.constant([[0.0, -20, 200, 130]]), tf.constant([0.0]), placement)
     np.testing.assert_array_equal(out, [[0, 25, 100, 75]])
@@ -164,7 +164,7 @@ def test_render_at_the_same_size_changes_nothing():
 @pytest.mark.parametrize("size", [(61, 83), (320, 400), (900, 1300)])
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 def test_boxes_bound_the_pixels(encode, size, resize):
-    """A red rectangle is drawn, the picture fitted, and the red looked for."""
+    """A red rectangle is drawn, the image fitted, and the red looked for."""
     height, width = size
     box = np.array([0.25 * width, 0.4 * height, 0.7 * width, 0.85 * height]).round()
     pixels = np.full((height, width, 3), 60, np.uint8)
@@ -189,6 +189,6 @@ def test_strong_shrinking_does_not_alias():
         np.testing.assert_allclose(image, 127.5, atol=12)
 
 
-def test_grey_pictures_have_three_channels():
+def test_grey_images_have_three_channels():
     image, *_ = fit_image(tf.constant(jpeg(np.full((20, 30), 90, np.uint8))), (20, 30), "stretch")
     np.testing.assert_allclose(image, 90, atol=1)
