@@ -123,4 +123,4 @@ class CascadeRCNN(FasterRCNN):
         return config
 
 
-CascadeRCNN.presets_by_name = presets("cascade_rcnn")
+CascadeRCNN.presets = presets("cascade_rcnn")

@@ -23,11 +23,13 @@ class Preset:
         backbone: architecture of the `PyramidBackbone`.
         image_size: (height, width) of the input in pixels.
         settings: function from the number of classes to the detector's other arguments.
+        training: settings of a recipe that a user leaves open; see `models.schedules`.
     """
 
     backbone: str
     image_size: tuple[int, int]
     settings: Callable[[int], dict]
+    training: dict
 
 
 class Detector:
@@ -58,7 +60,7 @@ class Detector:
         negative_ratio: float or None. The hard-negative mining that the detector is trained with.
         has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
         resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
-        presets_by_name: dictionary of name to `Preset`.
+        presets: dictionary of name to `Preset`.
     """
 
     classification = "softmax"
@@ -66,7 +68,7 @@ class Detector:
     negative_ratio = None
     has_masks = False
     resize = "stretch"
-    presets_by_name = {}
+    presets = {}
 
     def _set_up(self, num_classes, bounding_box_format, matching, decoding):
         self.num_classes = num_classes
@@ -315,7 +317,7 @@ class Detector:
         """Builds a detector by name.
 
         Args:
-            preset: string, a key of `presets_by_name`.
+            preset: string, a key of `presets`.
             num_classes: int.
             backbone: architecture of a `PyramidBackbone` instead of the preset's.
             weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
@@ -326,12 +328,11 @@ class Detector:
         Raises:
             ValueError: if there is no such preset, or the weights cannot be had.
         """
-        if preset not in cls.presets_by_name:
+        if preset not in cls.presets:
             raise ValueError(
-                f"{cls.__name__} has no preset {preset!r}; it has "
-                f"{', '.join(sorted(cls.presets_by_name))}."
+                f"{cls.__name__} has no preset {preset!r}; it has {', '.join(sorted(cls.presets))}."
             )
-        spec = cls.presets_by_name[preset]
+        spec = cls.presets[preset]
         backbone = build_backbone(
             backbone or spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
         )

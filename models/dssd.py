@@ -5,6 +5,7 @@ from keras import layers
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.normalization import BatchNormalization
+from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
     SingleShot,
     add_levels,
@@ -131,10 +132,10 @@ def _shapes(image_size, fractions):
 _DSSD320_SHAPES = _shapes(320, (0.1, 0.2, 0.37, 0.54, 0.71, 0.88, 1.05))
 _DSSD512_SHAPES = _shapes(512, (0.04, 0.1, 0.26, 0.42, 0.58, 0.74, 0.9, 1.06))
 
-DSSD.presets_by_name = {
+DSSD.presets = {
     "dssd320_resnet50": preset(
         "resnet50", (320, 320), anchor_shapes=_DSSD320_SHAPES, last_padding="valid"
     ),
     "dssd512_resnet50": preset("resnet50", (512, 512), anchor_shapes=_DSSD512_SHAPES),
-    "dssd_tiny": preset("tiny", (160, 208), anchor_shapes=TINY_SHAPES, filters=48),
+    "dssd_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=TINY_SHAPES, filters=48),
 }

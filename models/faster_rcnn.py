@@ -12,6 +12,7 @@ from harmonic_tf.models.layers.roi_align import flatten_features, roi_align
 from harmonic_tf.models.region_heads import box_head
 from harmonic_tf.models.rpn import RPNHead, propose
 from harmonic_tf.models.sampling import subsample_labels
+from harmonic_tf.models.schedules import FULL_SIZE, TINY
 from harmonic_tf.ops import IGNORED, global_sum
 
 _RATIOS = (0.5, 1.0, 2.0)
@@ -259,11 +260,12 @@ class FasterRCNN(Detector, keras.Model):
         }
 
 
-def presets(family, **tiny):
+def presets(family, training=TINY, **tiny):
     """The presets of Faster R-CNN and its kin.
 
     Args:
         family: string that their names begin with.
+        training: how the tiny one is trained; see `models.schedules`.
         **tiny: further arguments of the detector in the tiny one.
 
     Returns:
@@ -271,10 +273,14 @@ def presets(family, **tiny):
     """
     return {
         **{
-            f"{family}_{backbone}_fpn": Preset(backbone, (800, 800), lambda num_classes: {})
+            f"{family}_{backbone}_fpn": Preset(
+                backbone, (800, 800), lambda num_classes: {}, FULL_SIZE
+            )
             for backbone in ("resnet50", "resnet101", "resnext101_32x8d")
         },
-        f"{family}_tiny": Preset("tiny", (160, 208), lambda num_classes: {**_TINY, **tiny}),
+        f"{family}_tiny": Preset(
+            "tiny", (160, 208), lambda num_classes: {**_TINY, **tiny}, training
+        ),
     }
 
 
@@ -287,4 +293,4 @@ _TINY = {
     "head_batch": 64,
     "proposals": (200, 100),
 }
-FasterRCNN.presets_by_name = presets("faster_rcnn")
+FasterRCNN.presets = presets("faster_rcnn")

@@ -6,6 +6,7 @@ from keras import layers, ops
 from harmonic_tf import boxes
 from harmonic_tf.models.anchors import ratio_anchor_shapes
 from harmonic_tf.models.detector import update_mean
+from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
     SingleShot,
     add_levels,
@@ -162,11 +163,11 @@ _RATIOS = (0.5, 1.0, 2.0)
 _SHAPES = ratio_anchor_shapes((32, 64, 128, 256), _RATIOS)
 _TINY_SHAPES = ratio_anchor_shapes((20, 40, 76, 130), _RATIOS)
 
-RefineDet.presets_by_name = {
+RefineDet.presets = {
     **{
         f"refinedet{size}_{backbone}": preset(backbone, (size, size), anchor_shapes=_SHAPES)
         for size in (320, 512)
         for backbone in ("resnet50", "resnet101")
     },
-    "refinedet_tiny": preset("tiny", (160, 208), anchor_shapes=_TINY_SHAPES, filters=48),
+    "refinedet_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=_TINY_SHAPES, filters=48),
 }

@@ -10,6 +10,7 @@ from harmonic_tf.models.backbones.backbone import level_layer_names
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
+from harmonic_tf.models.schedules import FULL_SIZE, TINY
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -158,7 +159,7 @@ class RetinaNet(Detector, keras_cv.models.RetinaNet):
     @classmethod
     def from_preset(cls, preset, num_classes, **settings):
         """Builds a RetinaNet by one of our names, or by KerasCV's. See `Detector.from_preset`."""
-        if preset in cls.presets_by_name:
+        if preset in cls.presets:
             return super().from_preset(preset, num_classes=num_classes, **settings)
         return keras_cv.models.RetinaNet.from_preset.__func__(
             cls, preset, num_classes=num_classes, **settings
@@ -264,8 +265,8 @@ def _full_size(num_classes):
     return _heads(num_classes, anchors=9)
 
 
-RetinaNet.presets_by_name = {
-    "retinanet_resnet50_fpn": Preset("resnet50", (800, 800), _full_size),
-    "retinanet_resnext101_32x8d_fpn": Preset("resnext101_32x8d", (800, 800), _full_size),
-    "retinanet_tiny": Preset("tiny", (160, 208), _tiny),
+RetinaNet.presets = {
+    "retinanet_resnet50_fpn": Preset("resnet50", (800, 800), _full_size, FULL_SIZE),
+    "retinanet_resnext101_32x8d_fpn": Preset("resnext101_32x8d", (800, 800), _full_size, FULL_SIZE),
+    "retinanet_tiny": Preset("tiny", (160, 208), _tiny, TINY),
 }

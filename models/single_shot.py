@@ -7,6 +7,7 @@ from harmonic_tf.models.anchors import grid_anchors
 from harmonic_tf.models.backbones.backbone import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.schedules import SINGLE_SHOT
 
 
 class SingleShot(Detector, keras.Model):
@@ -80,9 +81,9 @@ class SingleShot(Detector, keras.Model):
         return {**super().get_config(), **own}
 
 
-def preset(backbone, image_size, **settings):
+def preset(backbone, image_size, training=SINGLE_SHOT, **settings):
     """A `Preset` whose settings do not depend on the number of classes."""
-    return Preset(backbone, image_size, lambda num_classes: settings)
+    return Preset(backbone, image_size, lambda num_classes: settings, training)
 
 
 def as_shapes(anchor_shapes):

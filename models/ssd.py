@@ -4,6 +4,7 @@ import keras
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
+from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
     SingleShot,
     as_shapes,
@@ -100,7 +101,7 @@ _SSD512_SHAPES = ssd_anchor_shapes(
 TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
 
 
-SSD.presets_by_name = {
+SSD.presets = {
     "ssd300_resnet50_fpn": preset(
         "resnet50", (300, 300), anchor_shapes=_SSD300_SHAPES, last_padding="valid"
     ),
@@ -112,5 +113,5 @@ SSD.presets_by_name = {
         levels=("P3", "P4", "P5", "P6", "P7", "P8"),
         filters=None,
     ),
-    "ssd_tiny": preset("tiny", (160, 208), anchor_shapes=TINY_SHAPES, filters=64),
+    "ssd_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=TINY_SHAPES, filters=64),
 }

@@ -138,13 +138,11 @@ def load_model_and_labels(path):
     """
     import keras
 
-    from harmonic_tf import models
+    import harmonic_tf.models  # noqa: F401, so that Keras finds their classes
 
     file = model_file(path)
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file}: not a Keras model, or not all of one")
-    # Keras finds a class only once its module is imported, and models imports them when asked.
-    _ = models.PRESETS
     try:
         model = keras.saving.load_model(file, compile=False)
     except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import importlib.util
 import re
+import runpy
 import types
 import typing
 from dataclasses import dataclass
@@ -25,28 +27,9 @@ LOSSES = {
     "harmonic_det": ("HarmonicDetLoss", {}),
 }
 
-_FULL_SIZE = {
-    "epochs": 24,
-    "batch_size": 16,
-    "optimizer": "sgd",
-    "learning_rate": 0.01,
-    # Keras's SGD takes decay out of its momentum, so this acts as 1e-4 in the gradient would.
-    "weight_decay": 1e-3,
-    "augmentation": "light",
-}
-_SSD = {**_FULL_SIZE, "epochs": 120, "learning_rate": 2e-3, "augmentation": "ssd"}
-_TINY = {
-    "epochs": 50,
-    "batch_size": 16,
-    "optimizer": "adamw",
-    "learning_rate": 2e-3,
-    "weight_decay": 0.05,
-    "augmentation": "light",
-}
-# A step of Mask R-CNN takes twice as long as one of Faster R-CNN.
-_TINY_WITH_MASKS = {**_TINY, "epochs": 25}
-
-_FAMILIES = {"ssd": _SSD, "dssd": _SSD, "refinedet": _SSD}
+# The names alone: to import harmonic_tf.models takes seconds.
+_REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_name("registry.py")
+PRESETS = tuple(runpy.run_path(str(_REGISTRY))["PRESETS"])
 
 
 def model_defaults(model: str) -> dict:
@@ -57,9 +40,13 @@ def model_defaults(model: str) -> dict:
     >>> model_defaults("dssd_tiny")["epochs"], model_defaults("dssd512_resnet50")["epochs"]
     (50, 120)
     """
-    if model.endswith("_tiny"):
-        return _TINY_WITH_MASKS if model.startswith("mask_") else _TINY
-    return _FAMILIES.get(re.match("[a-z]*", model).group(), _FULL_SIZE)
+    if model not in PRESETS:
+        close = difflib.get_close_matches(model, PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(PRESETS)}"
+        raise UserError(f"model: there is no preset {model!r}; {hint}")
+    from harmonic_tf import models
+
+    return models.PRESETS[model].presets[model].training
 
 
 @dataclass(frozen=True)

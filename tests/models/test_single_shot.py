@@ -23,7 +23,7 @@ from harmonic_tf.models.single_shot import add_levels, deconvolution, predict_ro
 )
 def test_published_numbers_of_anchors(detector, preset, count):
     """On the tiny backbone, whose maps have the sizes of all others'."""
-    spec = detector.presets_by_name[preset]
+    spec = detector.presets[preset]
     settings = {**spec.settings(20), "filters": 8}
     model = detector(PyramidBackbone("tiny", spec.image_size), 20, **settings)
     assert model.anchors(model.image_size).shape == (count, 4)

@@ -103,7 +103,7 @@ def _extent(bright):
     return tf.cast(first, tf.float32), tf.cast(last, tf.float32)
 
 
-def picture(height, width, boxes):
+def draw(height, width, boxes):
     """A uint8 image; `boxes` maps a class index to whole-pixel (x1, y1, x2, y2)."""
     image = np.zeros((height, width, 3), np.uint8)
     for index, (x1, y1, x2, y2) in boxes.items():
@@ -115,11 +115,11 @@ def png(image):
     return tf.io.encode_png(image).numpy()
 
 
-def rectangle_data(pictures, name="rectangles"):
+def rectangle_data(sizes_and_boxes, name="rectangles"):
     """A data set of `(height, width, boxes)`, ids 10, 11, ..."""
     records = []
-    for index, (height, width, boxes) in enumerate(pictures):
-        encoded = png(picture(height, width, boxes))
+    for index, (height, width, boxes) in enumerate(sizes_and_boxes):
+        encoded = png(draw(height, width, boxes))
         objects = Objects.of([Annotation(tuple(map(float, b)), c) for c, b in boxes.items()])
         records.append(
             Sample(

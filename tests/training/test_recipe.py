@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from harmonic_tf.models import PRESETS
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import (
     Recipe,
@@ -86,13 +87,18 @@ def test_none_becomes_the_models_own_value():
     assert recipe.image_size is None
 
 
-def test_every_table_is_complete():
+def test_every_preset_says_how_it_is_trained():
     left_to_models = {"epochs", "batch_size", "optimizer", "learning_rate", "weight_decay"}
     left_to_models.add("augmentation")
-    for model in ("ssd_tiny", "dssd320_resnet50", "refinedet512_resnet101", "retinanet_x", "other"):
+    for model in PRESETS:
         defaults = model_defaults(model)
         assert set(defaults) == left_to_models, model
         assert dataclasses.replace(Recipe(), **defaults)
+
+
+def test_a_preset_that_is_not_there():
+    with pytest.raises(UserError, match="no preset 'sdd_tiny'; did you mean 'ssd_tiny'"):
+        resolve(Recipe(model="sdd_tiny"))
 
 
 @pytest.mark.parametrize(

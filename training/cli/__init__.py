@@ -1,5 +1,5 @@
 """The program `harmonic-tf`."""
 
-from harmonic_tf.training.cli.main import main, parse
+from harmonic_tf.training.cli.program import main, parse
 
 __all__ = ["main", "parse"]

@@ -1,6 +1,6 @@
 """`python -m harmonic_tf.training.cli`."""
 
-from harmonic_tf.training.cli.main import main
+from harmonic_tf.training.cli.program import main
 
 if __name__ == "__main__":
     main()

@@ -9,8 +9,8 @@ from dataclasses import asdict
 import pytest
 
 from harmonic_tf import models
+from harmonic_tf.training import cli
 from harmonic_tf.training.cli import commands
-from harmonic_tf.training.cli import main as cli
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import Recipe, Settings, write_recipe
 

@@ -11,7 +11,7 @@ from rectangles import (
     SCORES,
     LeftHalfFinder,
     RectangleFinder,
-    image,
+    draw,
 )
 
 from harmonic_tf.training.evaluation.masks import decode
@@ -27,7 +27,7 @@ def folder(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for index, (height, width, boxes) in enumerate(IMAGES):
-        Image.fromarray(image(height, width, boxes)).save(folder / f"{index}.png")
+        Image.fromarray(draw(height, width, boxes)).save(folder / f"{index}.png")
     (folder / "notes.txt").write_text("no image")
     return folder
 

@@ -16,7 +16,7 @@ from rectangles import (
     IMAGES,
     LeftHalfFinder,
     RectangleFinder,
-    picture,
+    draw,
     png,
 )
 
@@ -30,7 +30,7 @@ from harmonic_tf.training.serving import saved_model as export
 from harmonic_tf.training.serving.saved_model import export_model, next_version
 
 LABELS = Labels(CLASS_NAMES, CATEGORY_IDS)
-ENCODED = [png(picture(*p)) for p in IMAGES]
+ENCODED = [png(draw(*p)) for p in IMAGES]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_masks_are_served_as_the_model_finds_them(exported_with_masks):
 def test_the_documented_lines_paste_a_served_mask(exported_with_masks):
     lines = export.serving_function.__doc__.split("```")[1].removeprefix("python")
     height, width, boxes = EVEN[1]
-    found = signature(exported_with_masks)(images=tf.constant([png(picture(*EVEN[1]))]))
+    found = signature(exported_with_masks)(images=tf.constant([png(draw(*EVEN[1]))]))
     for index in range(len(boxes)):
         mask, box = found["masks"][0, index].numpy(), found["boxes"][0, index].numpy()
         names = {"np": np, "PIL": PIL, "mask": mask, "box": box, "width": width, "height": height}
@@ -100,7 +100,7 @@ def test_any_batch_size(exported, count):
 
 
 def test_jpeg_bmp_gif_grey_and_transparent_images(exported, tmp_path):
-    image = Image.fromarray(picture(32, 48, {1: (4, 4, 20, 30)}))
+    image = Image.fromarray(draw(32, 48, {1: (4, 4, 20, 30)}))
     for name in ("a.jpg", "a.bmp", "a.gif"):
         image.save(tmp_path / name)
     image.convert("RGBA").save(tmp_path / "rgba.png")

@@ -66,5 +66,5 @@ def test_a_contact_sheet_tints_masks(tmp_path):
     )
     # Only the one object looks another way: by its area, enlarged as the image is.
     with Image.open(file) as sheet, Image.open(other) as fewer_tinted:
-        differs = (np.asarray(sheet) != np.asarray(fewer_tinted)).any(-1)
-    assert 0.6 < differs.sum() / (objects.area[0] * (320 / 208) ** 2) < 1.3
+        change = np.abs(np.asarray(sheet).astype(int) - np.asarray(fewer_tinted)).max(-1)
+    assert 0.6 < (change > 20).sum() / (objects.area[0] * (320 / 208) ** 2) < 1.3

@@ -93,11 +93,11 @@ def test_boxes_beyond_the_border_are_cut_and_counted(tmp_path):
 
 def test_bad_images_are_left_out_and_named(tmp_path):
     good = ([("dog", (1, 1, 10, 10))], None)
-    names = ["good", "no_xml", "bad_xml", "no_image", "no_end", "no_image", "scaled", "good"]
+    names = ["good", "no_xml", "bad_xml", "no_file", "no_end", "no_image", "scaled", "good"]
     root = write_voc(tmp_path, dict.fromkeys(names, good), {"train": names})
     (root / "Annotations/no_xml.xml").unlink()
     (root / "Annotations/bad_xml.xml").write_text("<annotation><object>")
-    (root / "JPEGImages/no_image.jpg").unlink()
+    (root / "JPEGImages/no_file.jpg").unlink()
     whole = (root / "JPEGImages/no_end.jpg").read_bytes()
     (root / "JPEGImages/no_end.jpg").write_bytes(whole[: len(whole) - 100])
     (root / "JPEGImages/no_image.jpg").write_text("not an image at all, only text")
@@ -108,7 +108,7 @@ def test_bad_images_are_left_out_and_named(tmp_path):
         ("train.txt", None, "id listed twice"),
         ("no_xml.xml", None, "missing annotation file"),
         ("bad_xml.xml", None, "malformed XML"),
-        ("no_image.jpg", None, "missing image file"),
+        ("no_file.jpg", None, "missing image file"),
         ("no_end.jpg", None, "truncated image file"),
         ("no_image.jpg", None, "unreadable image file"),
         ("scaled.xml", None, "size in the annotations is not the image's"),

@@ -1,0 +1,20 @@
+"""How presets are trained where the user does not say: settings of a recipe, by their names."""
+
+FULL_SIZE = {
+    "epochs": 24,
+    "batch_size": 16,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    # Keras's SGD takes decay out of its momentum, so this acts as 1e-4 in the gradient would.
+    "weight_decay": 1e-3,
+    "augmentation": "light",
+}
+SINGLE_SHOT = {**FULL_SIZE, "epochs": 120, "learning_rate": 2e-3, "augmentation": "ssd"}
+TINY = {
+    "epochs": 50,
+    "batch_size": 16,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.05,
+    "augmentation": "light",
+}
