@@ -5,7 +5,7 @@ import pkgutil
 
 # Lets `harmonic_tf.models` and `harmonic_tf.training` be found beside an installed copy.
 __path__ = pkgutil.extend_path(__path__, __name__)
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["pack", "unpack"]
 
 

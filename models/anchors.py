@@ -84,3 +84,59 @@ def ratio_anchor_shapes(sizes, ratios):
         tuple((size * math.sqrt(ratio), size / math.sqrt(ratio)) for ratio in ratios)
         for size in sizes
     )
+
+
+def octave_anchor_shapes(sizes, ratios, octaves):
+    """RetinaNet's anchors: several scales within an octave, and at each several aspect ratios.
+
+    Args:
+        sizes: for each level the square root of its smallest anchors' area, in pixels.
+        ratios: widths over heights.
+        octaves: int. Scales, from 1 on by powers of 2^(1 / octaves).
+
+    Returns:
+        Tuple with, for each level, a tuple of (width, height).
+
+    Example:
+
+    >>> octave_anchor_shapes((4,), (1,), 2)
+    (((4.0, 4.0), (5.656854249492381, 5.656854249492381)),)
+    """
+    scales = [2 ** (i / octaves) for i in range(octaves)]
+    return tuple(
+        tuple(
+            shape
+            for (shapes,) in (ratio_anchor_shapes((size * scale,), ratios) for scale in scales)
+            for shape in shapes
+        )
+        for size in sizes
+    )
+
+
+def strided_anchors(image_size, strides, shapes):
+    """Anchors whose centres are a stride apart, cut at the image's border, as KerasCV has them.
+
+    Cell i has its centre at (i + 0.5) * stride. They are those of `grid_anchors` where the strides
+    divide the image's sides.
+
+    Args:
+        image_size: (height, width) in pixels.
+        strides: of each level, in pixels.
+        shapes: for each level its anchors' (width, height) in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of `grid_anchors`.
+
+    Example:
+
+    >>> strided_anchors((8, 6), [4], [[(2, 4)]])[:2]
+    array([[1., 0., 3., 4.],
+           [5., 0., 6., 4.]], dtype=float32)
+    """
+    height, width = image_size
+    cells = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in strides]
+    levels = [
+        grid_anchors((rows * stride, columns * stride), [(rows, columns)], [level_shapes])
+        for stride, (rows, columns), level_shapes in zip(strides, cells, shapes, strict=True)
+    ]
+    return np.clip(np.concatenate(levels), 0, [width, height, width, height]).astype("float32")

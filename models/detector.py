@@ -1,18 +1,21 @@
-"""What every detector shares: targets, the joint loss, detections, metrics, presets."""
+"""What every detector shares: one walk over its stages, for the joint loss and for detections."""
 
 import dataclasses
-from collections.abc import Callable
 
 import keras
 from keras import ops
 
-from harmonic_tf import boxes, metrics
+import harmonic_tf
+from harmonic_tf import metrics
 from harmonic_tf.losses import DetectionLoss
 from harmonic_tf.losses.joint import JointLoss
-from harmonic_tf.models.backbones.backbone import build_backbone
-from harmonic_tf.models.matching import encode_targets
+from harmonic_tf.models.backbones import build_backbone
+from harmonic_tf.models.ground_truth import convert_boxes, read_ground_truth
+from harmonic_tf.models.layers.dtype_policy import dtype_policy
 from harmonic_tf.models.nms import class_wise_nms
-from harmonic_tf.ops import replica_count
+from harmonic_tf.models.schedules import FULL_SIZE
+from harmonic_tf.models.stages import Row, look, read, returned
+from harmonic_tf.ops import global_sum, replica_count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,58 +25,89 @@ class Preset:
     Attributes:
         backbone: architecture of the `PyramidBackbone`.
         image_size: (height, width) of the input in pixels.
-        settings: function from the number of classes to the detector's other arguments.
+        settings: the detector's other arguments.
         training: settings of a recipe that a user leaves open; see `models.schedules`.
     """
 
     backbone: str
     image_size: tuple[int, int]
-    settings: Callable[[int], dict]
-    training: dict
+    settings: dict = dataclasses.field(default_factory=dict)
+    training: dict = dataclasses.field(default_factory=lambda: FULL_SIZE)
 
 
-class Detector:
-    """What makes a Keras model a detector. The model is a network with anchors; the rest is here.
+class Detector(keras.Model):
+    """A network and a row of stages; see `harmonic_tf.models.stages`. A subclass says which.
 
-    Inherited before the model's class: `class SSD(Detector, keras.Model)`.
-
-    The model goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
-    `{"box": (B, A, 4), "classification": (B, A, K)}`, sets the attributes below and defines
-    `anchors`. One with several stages also says, by `references`, `last_stage` and
-    `further_losses`, how they depend on one another. Then it is trained with
+    It goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
+    `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
+    predict. It is trained with
 
         model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
         model.fit(dataset)
 
     on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
     KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
-    `{"boxes", "confidence", "classes", "num_detections"}`.
+    `{"boxes", "confidence", "classes", "num_detections"}`. In training the model returns what its
+    network does, and `compute_loss` runs the stages that look at regions.
+
+    Args:
+        network: Keras model from images to a dictionary with what the stages read.
+        stages: sequence of `Stage`.
+        branches: sequence of what is learned beside boxes; see `MaskBranch`.
+        backbone: the network whose feature maps are used, serialisable.
+        num_classes: int C, without the background.
+        bounding_box_format: string. Keras's name of the format of boxes in and out.
+        settings: dictionary of the subclass's other arguments, for its config.
+        score_threshold: float. Detections must score higher.
+        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
+        max_detections: int. Detections kept an image.
+        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
+        name: string.
 
     Attributes:
-        backbone: the network whose feature maps are used.
-        num_classes: int C.
-        bounding_box_format: Keras's name of the format of boxes in and out, such as `"xyxy"`.
-        classification: `"softmax"` (K = C + 1, background last) or `"focal"` (K = C).
-        box_variance: 4 floats that deltas are divided by.
-        matching: arguments of `harmonic_tf.models.matching.match`.
-        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
-        negative_ratio: float or None. The hard-negative mining that the detector is trained with.
-        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
-        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
         presets: dictionary of name to `Preset`.
+        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
+        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
     """
 
-    classification = "softmax"
-    box_variance = (0.1, 0.1, 0.2, 0.2)
-    negative_ratio = None
-    has_masks = False
-    resize = "stretch"
     presets = {}
 
-    def _set_up(self, num_classes, bounding_box_format, matching, decoding):
+    def __init__(
+        self,
+        network,
+        stages,
+        branches=(),
+        *,
+        backbone,
+        num_classes,
+        bounding_box_format,
+        settings,
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        max_detections=100,
+        resize="stretch",
+        name=None,
+    ):
+        super().__init__(name=name)
+        self.network = network
+        self.backbone = backbone
+        self.settings = settings
+        decoding = {
+            "score_threshold": score_threshold,
+            "iou_threshold": nms_threshold,
+            "max_detections": max_detections,
+        }
+        self._set_up(stages, branches, num_classes, bounding_box_format, decoding, resize)
+        self.built = True
+
+    def _set_up(self, stages, branches, num_classes, bounding_box_format, decoding, resize):
+        if resize not in ("stretch", "letterbox"):
+            raise ValueError(f'`resize` must be "stretch" or "letterbox". Received: {resize!r}')
+        self.stages = tuple(stages)
+        self.branches = tuple(branches)
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
-        self.matching = matching
+        self.resize = resize
         self.decoding = decoding
         # XLA has no kernels for TensorFlow's NMS and sparse products.
         self.supports_jit = keras.backend.backend() != "tensorflow"
@@ -88,34 +122,54 @@ class Detector:
             metrics.MeanScore(**form),
             metrics.InconsistencyCoefficient(**form),
         ]
-
-    def anchors(self, image_size):
-        """Anchors `(A, 4)` for an image of (height, width), x1, y1, x2, y2 in pixels."""
-        raise NotImplementedError
-
-    @property
-    def image_size(self):
-        """(height, width) of the network's input in pixels; None for an axis of any size."""
-        shape = self.input_shape
-        shape = next(iter(shape.values())) if isinstance(shape, dict) else shape
-        return tuple(shape[1:3])
+        others = (*self.stages[:-1], *self.branches)
+        self.other_losses = {x.name: keras.metrics.Mean(name=f"{x.name}_loss") for x in others}
+        self.seed_generator = None
+        if any(stage.sampler for stage in self.stages):
+            self.seed_generator = keras.random.SeedGenerator()
+            self.sampling_state = self.seed_generator.state  # a variable, to be saved
 
     @property
-    def score_threshold(self):
-        """The score that a detection must exceed."""
-        return self.decoding["score_threshold"]
+    def last_stage(self):
+        """The stage that the compiled loss judges."""
+        return self.stages[-1]
+
+    @property
+    def classification(self):
+        """`"softmax"` (K = C + 1, background last) or `"focal"` (K = C)."""
+        return self.last_stage.classification
+
+    @property
+    def box_variance(self):
+        """4 floats that deltas are divided by."""
+        return self.last_stage.coder.variance
 
     @property
     def loss_settings(self):
         """The arguments of a joint loss that this detector needs."""
-        return {
-            "classification": self.classification,
-            "box_variance": self.box_variance,
-            "negative_ratio": self.negative_ratio,
-        }
+        return self.last_stage.loss_settings
 
-    def references(self, image_size, predictions=None):
-        """Boxes that the deltas are relative to: the anchors, unless an earlier stage moves them.
+    @property
+    def has_masks(self):
+        return any(branch.name == "mask" for branch in self.branches)
+
+    @property
+    def image_size(self):
+        """(height, width) of the network's input in pixels; None for an axis of any size."""
+        return tuple(self.network.input_shape[1:3])
+
+    def anchors(self, image_size):
+        """Anchors `(A, 4)` for an image of (height, width), x1, y1, x2, y2 in pixels."""
+        return self.stages[0].anchors(image_size)
+
+    def call(self, images, training=None):
+        outputs = self.network(images, training=training)
+        if training:
+            return outputs
+        return {**outputs, **returned(look(self.stages, outputs, _image_size(images)))}
+
+    def reference_boxes(self, image_size, predictions=None):
+        """Boxes that the last stage's deltas are relative to.
 
         Args:
             image_size: (height, width).
@@ -123,96 +177,104 @@ class Detector:
 
         Returns:
             `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
+
+        Raises:
+            ValueError: if they depend on the predictions, and there are none.
         """
-        return self.anchors(image_size)
+        return self._last_row(image_size, predictions).reference_boxes
 
     def encode_targets(self, y, image_size=None, predictions=None):
-        """The `y_true` of the contract for ground truth.
+        """The last stage's `y_true` of the contract for ground truth.
 
         Args:
             y: `{"boxes": (B, M, 4), "classes": (B, M)}`, padded with -1; boxes in
                 `bounding_box_format`.
             image_size: (height, width). Defaults to the network's input size.
-            predictions: see `references`.
+            predictions: see `reference_boxes`.
         """
         image_size = image_size or self.image_size
-        references = self.references(image_size, predictions)
-        return self._targets(y, image_size, references, self.matching, self.box_variance)
+        row = self._last_row(image_size, predictions)
+        return row.stage.encode_targets(row, self._ground_truth(y, image_size))
 
-    def _targets(self, y, image_size, references, matching, variance):
-        truth = self._boxes(y, image_size)
-        return encode_targets(references, truth, y["classes"], variance, **matching)
+    def loss_inputs(self, predictions, targets):
+        """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""
+        stage = self.last_stage
+        return Row(stage, None, **stage.predictions(predictions)).loss_inputs(targets)
 
-    def _objectness_targets(self, y, image_size, matching, variance):
-        """Targets of a first stage, to which every object is of the one class 0."""
-        objects = {**y, "classes": ops.minimum(ops.cast(y["classes"], "float32"), 0.0)}
-        anchors = self.anchors(image_size)
-        return self._targets(objects, image_size, anchors, matching, variance)
-
-    def _boxes(self, y, image_size):
-        return _convert(y["boxes"], self.bounding_box_format, "xyxy", image_size)
-
-    def _require_predictions(self, predictions):
-        if predictions is None:
+    def _last_row(self, image_size, predictions):
+        stage = self.last_stage
+        if predictions is not None:
+            return read(self.stages, predictions, image_size)[stage.name]
+        if stage.after:
             raise ValueError(
                 f"The boxes that the deltas of {type(self).__name__} are relative to depend on its "
                 "predictions. Expected `predictions`, as the model returned them. Received: None"
             )
+        return Row(stage, stage.anchors(image_size), None, None)
 
-    def last_stage(self, y, predictions, image_size):
-        """What the compiled loss judges: here the predictions as they are.
-
-        A detector that learns from a sample of regions adds its predictions for these here, and
-        calls them `references`.
-        """
-        return predictions
-
-    def loss_inputs(self, predictions, targets):
-        """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""
-        return {key: predictions[key] for key in ("box", "classification")}
-
-    def further_losses(self, y, image_size, predictions, sample_weight):
-        """The sum of all losses beside the compiled one: of earlier stages, of masks. Here none.
-
-        Args:
-            y: ground truth.
-            image_size: (height, width).
-            predictions: what `last_stage` returned.
-            sample_weight: None or weights `(B,)` of the images.
-        """
-        return 0.0
-
-    def _stage_loss(self, harmonized, variance):
-        """The loss of an earlier stage: the compiled one if it is harmonized, or the standard."""
-        if harmonized and isinstance(self.loss, JointLoss):
-            config = {**self.loss.get_config(), "box_variance": variance}
-            return type(self.loss).from_config(config)
-        return DetectionLoss(**{**self.loss_settings, "box_variance": variance})
+    def _ground_truth(self, y, image_size):
+        return read_ground_truth(y, self.bounding_box_format, image_size)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
-        """The joint loss of a batch, and the layers' own losses; updates the metrics."""
-        loss = getattr(self, "loss", None)
-        if not isinstance(loss, keras.losses.Loss):
+        """The sum of all stages' losses on a batch, and the layers' own; updates the metrics.
+
+        In evaluation the samples that stages learn from are not random.
+        """
+        if not isinstance(getattr(self, "loss", None), keras.losses.Loss):
             raise ValueError(
                 f"Compile {type(self).__name__} with a loss that sees boxes and classes together, "
-                f"such as loss=HarmonicDetLoss(**model.loss_settings). Received: loss={loss!r}"
+                "such as loss=HarmonicDetLoss(**model.loss_settings). "
+                f"Received: loss={getattr(self, 'loss', None)!r}"
             )
         image_size = _image_size(x)
-        last_stage = self.last_stage(y, y_pred, image_size)
-        y_true = self.encode_targets(y, image_size, last_stage)
-        loss_inputs = self.loss_inputs(last_stage, y_true)
-        if isinstance(loss, JointLoss):
-            self._check_form(loss)
-            total, parts = loss.with_parts(y_true, loss_inputs, sample_weight)
-            self._update_metrics(parts)
-        else:
-            total = loss(y_true, loss_inputs, sample_weight)
-        total = total + self.further_losses(y, image_size, last_stage, sample_weight)
+        truth = self._ground_truth(y, image_size)
+        seed = self.seed_generator if training else None
+        rows = look(self.stages, y_pred, image_size, truth, seed, training)
+        total = 0.0
+        for stage in self.stages:
+            lesson = stage.lesson(rows[stage.name], y_pred, truth, seed)
+            total = total + self._stage_loss(stage, lesson, sample_weight)
+        for branch in self.branches:
+            terms = branch.loss_terms(rows, y_pred, truth, training)
+            total = total + self._branch_loss(branch, *terms, sample_weight)
         if self.losses:
             total = total + ops.sum(ops.stack(self.losses)) / replica_count()
         return total
+
+    def _stage_loss(self, stage, lesson, sample_weight):
+        """The compiled loss, or for a stage that is not harmonised the standard one."""
+        is_last = stage is self.last_stage
+        loss = self.loss if is_last else self._loss_of(stage)
+        if not isinstance(loss, JointLoss):
+            return loss(lesson.y_true, lesson.y_pred, sample_weight)
+        if is_last:
+            self._check_form(loss)
+        total, parts = loss.with_parts(lesson.y_true, lesson.y_pred, sample_weight)
+        if is_last:
+            self._update_metrics(parts)
+        else:
+            self._update_other_loss(stage, parts, lesson.count)
+        if lesson.count is None:
+            return total
+        positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)
+        return total * positives / ops.maximum(global_sum(lesson.count), 1.0)
+
+    def _loss_of(self, stage):
+        if not (stage.harmonized and isinstance(self.loss, JointLoss)):
+            return DetectionLoss(**stage.loss_settings)
+        config = {**self.loss.get_config(), "box_variance": stage.coder.variance}
+        return type(self.loss).from_config(config)
+
+    def _branch_loss(self, branch, terms, positive, sample_weight):
+        """The mean of a branch's terms over the positives of the global batch."""
+        terms, count = terms * positive, ops.sum(positive)
+        mean = ops.sum(terms) / ops.maximum(count, 1.0)
+        self.other_losses[branch.name].update_state(mean, sample_weight=count)
+        if sample_weight is not None:
+            terms = terms * ops.cast(sample_weight, "float32")[:, None]
+        return ops.sum(terms) / ops.maximum(global_sum(count), 1.0)
 
     def _check_form(self, loss):
         for name in ("classification", "box_variance"):
@@ -226,16 +288,13 @@ class Detector:
     def _update_metrics(self, parts):
         sums = (parts.classification, parts.localization, parts.contrastive)
         for metric, values in zip(self.loss_part_metrics, sums, strict=True):
-            update_mean(metric, values, parts)
+            update_mean(metric, values, ops.sum(parts.positive))
         for metric in self.positive_metrics:
             metric.update_from_parts(parts)
 
-    def scores(self, predictions):
-        """Scores of the classes, `(B, A, C)` in float32."""
-        logits = ops.cast(predictions["classification"], "float32")
-        if self.classification == "softmax":
-            return ops.softmax(logits, axis=-1)[..., :-1]
-        return ops.sigmoid(logits)
+    def _update_other_loss(self, stage, parts, count):
+        count = ops.sum(parts.positive) if count is None else count
+        update_mean(self.other_losses[stage.name], parts.total, count)
 
     def decode_predictions(self, predictions, images):
         """Turns raw predictions into detections: decoding and class-wise NMS, in float32.
@@ -246,19 +305,19 @@ class Detector:
 
         Returns:
             `{"boxes": (B, D, 4), "confidence": (B, D), "classes": (B, D), "num_detections": (B,)}`,
-            best first, padded with -1; boxes in `bounding_box_format`, clipped to the image.
+            best first, padded with -1; boxes in `bounding_box_format`, clipped to the image. What
+            branches find is there too.
         """
         image_size = _image_size(images)
-        deltas = ops.cast(predictions["box"], "float32")
-        references = ops.convert_to_tensor(self.references(image_size, predictions), "float32")
-        if len(deltas.shape) == 4:  # a box for each class
-            references = references[..., None, :]
-        decoded = boxes.decode(deltas, references, self.box_variance)
-        decoded = boxes.clip(decoded, image_size)
-        detections = class_wise_nms(decoded, self.scores(predictions), **self.decoding)
-        found = detections["confidence"][..., None] >= 0
-        converted = _convert(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
-        return {**detections, "boxes": ops.where(found, converted, -1.0)}
+        rows = read(self.stages, predictions, image_size).values()
+        found = [row.detections(image_size) for row in rows if row.stage.detects]
+        boxes, scores = (ops.concatenate(x, axis=1) for x in zip(*found, strict=True))
+        detections = class_wise_nms(boxes, scores, **self.decoding)
+        for branch in self.branches:
+            detections = {**detections, **branch.detections(detections, predictions)}
+        present = detections["confidence"][..., None] >= 0
+        boxes = convert_boxes(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
+        return {**detections, "boxes": ops.where(present, boxes, -1.0)}
 
     def make_train_function(self, force=False):
         """As Keras's. A step that makes the optimizer's variables would be traced twice."""
@@ -266,7 +325,7 @@ class Detector:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
-    # Keras's own steps: KerasCV's know neither sample weights nor `train_on_batch`.
+    # Keras's own steps, also where a subclass has another library's: see `adapters`.
     def train_step(self, *args):
         return keras.Model.train_step(self, *args[:-1], _unpack(args[-1]))
 
@@ -286,22 +345,35 @@ class Detector:
     def get_config(self):
         return {
             "name": self.name,
+            "version": harmonic_tf.__version__,
+            "dtype": self.dtype_policy.name,
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_classes": self.num_classes,
             "bounding_box_format": self.bounding_box_format,
             "score_threshold": self.decoding["score_threshold"],
             "nms_threshold": self.decoding["iou_threshold"],
             "max_detections": self.decoding["max_detections"],
+            "resize": self.resize,
+            **self.settings,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        parts = {
-            name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
-            for name, value in config.items()
-            if isinstance(value, dict)
-        }
-        return cls(**{**config, **parts})
+        """As Keras's; a file of a version whose networks were others is refused by its name."""
+        config = dict(config)
+        version = config.pop("version", "0.1.0")
+        if version.startswith("0.1."):
+            raise ValueError(
+                f"this {cls.__name__} was made by harmonic_tf {version}, whose networks had other "
+                "layers: load it with that version, or train it anew"
+            )
+        with dtype_policy(config.pop("dtype", keras.config.dtype_policy())):
+            parts = {
+                name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+                for name, value in config.items()
+                if isinstance(value, dict)
+            }
+            return cls(**{**config, **parts})
 
     @classmethod
     def from_preset(
@@ -336,23 +408,21 @@ class Detector:
         backbone = build_backbone(
             backbone or spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
         )
-        return cls(
-            backbone=backbone, num_classes=num_classes, **{**spec.settings(num_classes), **settings}
-        )
+        return cls(backbone=backbone, num_classes=num_classes, **{**spec.settings, **settings})
 
 
-def update_mean(metric, values, parts):
-    """Updates a `keras.metrics.Mean` with the sum of values over all rows, per positive.
+def update_mean(metric, values, count):
+    """Adds a sum of values to a `keras.metrics.Mean` as `count` of them.
 
     The rows of a batch or replica without positives count too, as they do in the loss.
 
     Args:
         metric: `keras.metrics.Mean`.
-        values: `(B, A)`.
-        parts: `harmonic_tf.ops.Parts` of the same rows.
+        values: tensor of any shape.
+        count: scalar.
     """
     metric.total.assign_add(ops.cast(ops.sum(values), metric.dtype))
-    metric.count.assign_add(ops.cast(ops.sum(parts.positive), metric.dtype))
+    metric.count.assign_add(ops.cast(count, metric.dtype))
 
 
 def _unpack(data):
@@ -371,13 +441,3 @@ def _image_size(images):
             f"Received images of shape {tuple(images.shape)}."
         )
     return height, width
-
-
-def _convert(values, source, target, image_size):
-    values = ops.cast(values, "float32")
-    if source == target:
-        return values
-    height, width = image_size
-    return keras.utils.bounding_boxes.convert_format(
-        values, source, target, height=height, width=width
-    )

@@ -7,16 +7,20 @@ from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.normalization import BatchNormalization
 from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
+    MATCHING,
+    NEGATIVE_RATIO,
     SingleShot,
     add_levels,
     as_shapes,
     backbone_maps,
+    cell_anchors,
     convolution,
     deconvolution,
     predict_rows,
     preset,
 )
 from harmonic_tf.models.ssd import TINY_SHAPES
+from harmonic_tf.models.stages import Dense
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -37,7 +41,7 @@ class DSSD(SingleShot):
         levels: the backbone's levels that are used, finest first.
         filters: int. Channels of the extra and of the deconvolved maps.
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.single_shot.add_levels`.
-        **settings: `score_threshold`, `nms_threshold`, `max_detections` and `name`, as of `SSD`.
+        **settings: as of `SSD`.
 
     Example:
 
@@ -67,23 +71,27 @@ class DSSD(SingleShot):
         outputs = predict_rows(
             features, anchor_shapes, {"box": 4, "classification": num_classes + 1}
         )
+        boxes = Dense(
+            name="boxes",
+            num_classes=num_classes,
+            anchors=cell_anchors(images, maps, anchor_shapes),
+            targets=MATCHING,
+            negative_ratio=NEGATIVE_RATIO,
+        )
         super().__init__(
-            images,
-            maps,
-            outputs,
+            keras.Model(images, outputs, name="network"),
+            [boxes],
             backbone=backbone,
             num_classes=num_classes,
             bounding_box_format=bounding_box_format,
-            anchor_shapes=anchor_shapes,
-            levels=levels,
+            settings={
+                "anchor_shapes": anchor_shapes,
+                "levels": tuple(levels),
+                "filters": filters,
+                "last_padding": last_padding,
+            },
             **settings,
         )
-        self.filters = filters
-        self.last_padding = last_padding
-
-    def get_config(self):
-        own = {"filters": self.filters, "last_padding": self.last_padding}
-        return {**super().get_config(), **own}
 
 
 def deconvolved(maps, filters):

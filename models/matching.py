@@ -1,5 +1,6 @@
-"""Which anchor learns which object."""
+"""Which reference box learns which object."""
 
+import dataclasses
 import functools
 
 import keras
@@ -10,29 +11,47 @@ from harmonic_tf.ops import BACKGROUND, IGNORED
 from harmonic_tf.ops.compilation import compiled
 
 
-def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
-    """Assigns an object to each anchor by IoU.
+@dataclasses.dataclass(frozen=True)
+class Matching:
+    """Targets of a stage by the IoU of its reference boxes with the objects.
+
+    Attributes:
+        positive: float. IoU from which a reference box learns an object.
+        negative: float. IoU below which it is background; between the two, ignored.
+        force: bool. Whether each object gets at least one reference box, whatever its IoU.
+    """
+
+    positive: float
+    negative: float
+    force: bool = False
+
+    def __call__(self, row, truth):
+        """The `y_true` of the contract for a `Row` of a stage and ground truth."""
+        return encode_targets(
+            row.reference_boxes, truth["boxes"], truth["classes"], row.stage.coder, self
+        )
+
+
+def match(reference_boxes, gt_boxes, matching):
+    """Assigns an object to each reference box by IoU.
 
     Args:
-        anchors: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2.
+        reference_boxes: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2.
         gt_boxes: `(B, M, 4)`, of the same format; a box without area stands for none.
-        positive_threshold: float. IoU from which an anchor is positive.
-        negative_threshold: float. IoU below which it is background; between the two, ignored.
-        force: bool. Whether each object also gets the anchor that overlaps it most, whatever its
-            IoU, so that none goes without.
+        matching: `Matching`.
 
     Returns:
-        `(index, label)`, int32 `(B, A)` each: the object of the anchor, and 0 for positive, -1 for
-        background, -2 for ignored.
+        `(index, label)`, int32 `(B, A)` each: the object of the reference box, and 0 for positive,
+        -1 for background, -2 for ignored.
     """
     valid = boxes.has_area(gt_boxes)
-    iou = keras.utils.bounding_boxes.compute_iou(anchors, gt_boxes, "xyxy")
+    iou = keras.utils.bounding_boxes.compute_iou(reference_boxes, gt_boxes, "xyxy")
     iou = ops.where(valid[:, None], iou, -1.0)
     best = ops.max(iou, axis=2)
     index = ops.cast(ops.argmax(iou, axis=2), "int32")
-    label = ops.where(best >= negative_threshold, IGNORED, BACKGROUND)
-    label = ops.where(best >= positive_threshold, 0, label)
-    if force:
+    label = ops.where(best >= matching.negative, IGNORED, BACKGROUND)
+    label = ops.where(best >= matching.positive, 0, label)
+    if matching.force:
         overlaps = ops.logical_and(valid, ops.max(iou, axis=1) > 0)
         best_anchor = ops.where(overlaps, ops.cast(ops.argmax(iou, axis=1), "int32"), -1)
         numbers = ops.arange(ops.shape(iou)[1], dtype="int32")
@@ -43,36 +62,37 @@ def match(anchors, gt_boxes, positive_threshold, negative_threshold, force):
     return index, ops.cast(label, "int32")
 
 
-def encode_targets(anchors, gt_boxes, gt_classes, variance, **thresholds):
-    """The `y_true` of the contract for anchors and padded ground truth.
+def encode_targets(reference_boxes, gt_boxes, gt_classes, coder, matching):
+    """The `y_true` of the contract for reference boxes and padded ground truth.
 
     Args:
-        anchors: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2 in pixels.
+        reference_boxes: `(A, 4)` or, if images have their own, `(B, A, 4)`, x1, y1, x2, y2 in
+            pixels.
         gt_boxes: `(B, M, 4)`, of the same format, padded with -1.
         gt_classes: `(B, M)`, padded with -1.
-        variance: 4 floats that deltas are divided by.
-        **thresholds: see `match`.
+        coder: see `harmonic_tf.models.coders`.
+        matching: `Matching`.
 
     Returns:
-        `{"box": (B, A, 4), "classification": (B, A)}`, float32. The deltas of anchors without an
-        object are zero.
+        `{"box": (B, A, 4), "classification": (B, A)}`, float32. The deltas of reference boxes
+        without an object are zero.
     """
-    anchors = ops.convert_to_tensor(anchors, "float32")
-    encode = _compiled(len(anchors.shape), tuple(variance), **thresholds)
+    reference_boxes = ops.convert_to_tensor(reference_boxes, "float32")
+    encode = _compiled(len(reference_boxes.shape), coder, matching)
     gt_boxes, gt_classes = _pad(ops.cast(gt_boxes, "float32"), ops.cast(gt_classes, "float32"))
-    box, classification = encode(anchors, gt_boxes, gt_classes)
+    box, classification = encode(reference_boxes, gt_boxes, gt_classes)
     return {"box": box, "classification": classification}
 
 
 @functools.lru_cache(maxsize=None)
-def _compiled(rank, variance, **thresholds):
-    """The compiled encoding; one for each rank of the anchors, so that it is always known."""
+def _compiled(rank, coder, matching):
+    """The compiled encoding; one for each rank of the boxes, so that it is always known."""
 
-    def encode(anchors, gt_boxes, gt_classes):
-        index, label = match(anchors, gt_boxes, **thresholds)
+    def encode(reference_boxes, gt_boxes, gt_classes):
+        index, label = match(reference_boxes, gt_boxes, matching)
         positive = ops.equal(label, 0)
         matched = ops.take_along_axis(gt_boxes, index[..., None], axis=1)
-        box = ops.where(positive[..., None], boxes.encode(matched, anchors, variance), 0.0)
+        box = ops.where(positive[..., None], coder.encode(matched, reference_boxes), 0.0)
         classes = ops.take_along_axis(gt_classes, index, axis=1)
         return box, ops.where(positive, classes, ops.cast(label, "float32"))
 

@@ -1,23 +1,24 @@
 """RefineDet (Zhang et al. 2018): anchors are refined and filtered before they are classified."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
-from harmonic_tf import boxes
 from harmonic_tf.models.anchors import ratio_anchor_shapes
-from harmonic_tf.models.detector import update_mean
 from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
+    MATCHING,
+    NEGATIVE_RATIO,
     SingleShot,
     add_levels,
     as_shapes,
     backbone_maps,
+    cell_anchors,
     convolution,
     deconvolution,
     predict_rows,
     preset,
 )
-from harmonic_tf.ops import IGNORED
+from harmonic_tf.models.stages import Dense
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -47,7 +48,7 @@ class RefineDet(SingleShot):
         negative_threshold: float. Anchors with a higher probability of background are left out of
             the ODM.
         harmonize_arm: bool. Whether the compiled loss is also that of the ARM.
-        **settings: `score_threshold`, `nms_threshold`, `max_detections` and `name`, as of `SSD`.
+        **settings: as of `SSD`.
 
     Example:
 
@@ -77,62 +78,40 @@ class RefineDet(SingleShot):
         odm = predict_rows(
             transferred(maps, filters), anchor_shapes, {"box": 4, "classification": num_classes + 1}
         )
+        anchors = cell_anchors(images, maps, anchor_shapes)
+        shared = {"anchors": anchors, "targets": MATCHING, "negative_ratio": NEGATIVE_RATIO}
+        stages = [
+            Dense(
+                name="arm",
+                num_classes=1,
+                key_prefix="arm_",
+                harmonized=harmonize_arm,
+                detects=False,
+                **shared,
+            ),
+            Dense(
+                name="odm",
+                num_classes=num_classes,
+                after="arm",
+                gate=negative_threshold,
+                **shared,
+            ),
+        ]
         super().__init__(
-            images,
-            maps,
-            {**odm, **arm},
+            keras.Model(images, {**odm, **arm}, name="network"),
+            stages,
             backbone=backbone,
             num_classes=num_classes,
             bounding_box_format=bounding_box_format,
-            anchor_shapes=anchor_shapes,
-            levels=levels,
+            settings={
+                "anchor_shapes": anchor_shapes,
+                "levels": tuple(levels),
+                "filters": filters,
+                "negative_threshold": negative_threshold,
+                "harmonize_arm": harmonize_arm,
+            },
             **settings,
         )
-        self.filters = filters
-        self.negative_threshold = negative_threshold
-        self.harmonize_arm = harmonize_arm
-        self.arm_metric = keras.metrics.Mean(name="arm_loss")
-
-    def references(self, image_size, predictions=None):
-        """The anchors as the ARM has refined them, `(B, A, 4)`."""
-        self._require_predictions(predictions)
-        deltas = ops.stop_gradient(ops.cast(predictions["arm_box"], "float32"))
-        anchors = ops.convert_to_tensor(self.anchors(image_size), "float32")
-        return boxes.decode(deltas, anchors, self.box_variance)
-
-    def encode_targets(self, y, image_size=None, predictions=None):
-        """The ODM's targets, relative to the refined anchors; negatives left out are ignored."""
-        targets = super().encode_targets(y, image_size, predictions)
-        classes = targets["classification"]
-        used = ops.logical_or(self._kept(predictions), classes >= 0)
-        return {**targets, "classification": ops.where(used, classes, IGNORED)}
-
-    def further_losses(self, y, image_size, predictions, sample_weight):
-        """The ARM's loss."""
-        targets = self._objectness_targets(y, image_size, self.matching, self.box_variance)
-        arm = {
-            "box": predictions["arm_box"],
-            "classification": predictions["arm_classification"],
-        }
-        loss = self._stage_loss(self.harmonize_arm, self.box_variance)
-        total, parts = loss.with_parts(targets, arm, sample_weight)
-        update_mean(self.arm_metric, parts.total, parts)
-        return total
-
-    def scores(self, predictions):
-        return ops.where(self._kept(predictions)[..., None], super().scores(predictions), 0.0)
-
-    def _kept(self, predictions):
-        logits = ops.cast(predictions["arm_classification"], "float32")
-        return ops.softmax(logits, axis=-1)[..., 1] <= self.negative_threshold
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "negative_threshold": self.negative_threshold,
-            "harmonize_arm": self.harmonize_arm,
-        }
 
 
 def transferred(maps, filters):

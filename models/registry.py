@@ -34,6 +34,11 @@ DETECTORS = {
         "cascade_rcnn_resnet50_fpn cascade_rcnn_resnet101_fpn cascade_rcnn_resnext101_32x8d_fpn"
         " cascade_rcnn_tiny",
     ),
+    "CascadeMaskRCNN": (
+        "cascade_mask_rcnn",
+        "cascade_mask_rcnn_resnet50_fpn cascade_mask_rcnn_resnet101_fpn"
+        " cascade_mask_rcnn_resnext101_32x8d_fpn cascade_mask_rcnn_tiny",
+    ),
 }
 
 

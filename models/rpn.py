@@ -4,8 +4,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from harmonic_tf import boxes
-from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.models.sampling import batched_gather
 
 
@@ -97,39 +95,3 @@ def _neighbours(sizes):
         tables.append(np.lib.stride_tricks.sliding_window_view(padded, (3, 3)).reshape(-1, 9))
         start += height * width
     return np.concatenate(tables)
-
-
-def propose(predictions, anchors, level_sizes, image_size, variance, before, after):
-    """Regions where the network sees an object: the best of each level after its own NMS.
-
-    Args:
-        predictions: `"rpn_box"` and `"rpn_classification"` of all anchors, as of `RPNHead`.
-        anchors: `(A, 4)`, x1, y1, x2, y2 in pixels.
-        level_sizes: number of anchors of each level, in their order.
-        image_size: (height, width) in pixels; proposals are clipped to it.
-        variance: 4 floats that deltas are divided by.
-        before: int. Proposals of each level that enter NMS.
-        after: int R. Proposals kept of an image.
-
-    Returns:
-        `(B, R, 4)`, best first, padded with boxes at -1 without area. Carries no gradient.
-    """
-    scores = ops.softmax(predictions["rpn_classification"], axis=-1)[..., 0]
-    anchors = ops.convert_to_tensor(anchors, "float32")
-    decoded = boxes.decode(predictions["rpn_box"], anchors, variance)
-    decoded = boxes.clip(decoded, image_size)
-    chosen, level_scores = [], []
-    starts = np.cumsum([0, *level_sizes[:-1]])
-    for level, (start, count) in enumerate(zip(starts, level_sizes, strict=True)):
-        best, index = ops.top_k(scores[:, start : start + count], min(before, count))
-        chosen.append(ops.take_along_axis(decoded, start + index[..., None], axis=1))
-        one_level = np.eye(len(level_sizes), dtype="float32")[level]
-        level_scores.append(best[..., None] * one_level)
-    found = class_wise_nms(
-        ops.concatenate(chosen, axis=1),
-        ops.concatenate(level_scores, axis=1),
-        score_threshold=0.0,
-        iou_threshold=0.7,
-        max_detections=after,
-    )
-    return ops.stop_gradient(found["boxes"])

@@ -4,86 +4,36 @@ import keras
 from keras import layers
 
 from harmonic_tf.models.anchors import grid_anchors
-from harmonic_tf.models.backbones.backbone import pyramid_features
+from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.schedules import SINGLE_SHOT
 
+MATCHING = Matching(positive=0.5, negative=0.5, force=True)
+# Hard-negative mining: so many negatives a positive.
+NEGATIVE_RATIO = 3.0
 
-class SingleShot(Detector, keras.Model):
+
+class SingleShot(Detector):
     """A detector with anchors on the cells of several feature maps.
 
     Softmax over the classes and the background; hard-negative mining, 3 negatives a positive, is
     the loss's (`model.loss_settings`). A subclass builds the network: from images, by
     `backbone_maps`, to feature maps, and by `predict_rows` to predictions.
 
-    Args:
-        images: the network's input.
-        maps: list of its feature maps with anchors, finest first.
-        outputs: dictionary of its predictions.
-        backbone: `harmonic_tf.models.PyramidBackbone`, or a KerasCV or KerasHub backbone, with a
-            fixed input size.
-        num_classes: int C, without the background.
-        bounding_box_format: string. Keras's name of the format of boxes in and out.
-        anchor_shapes: for each map its anchors' (width, height) in pixels.
-        levels: the backbone's levels that are used, finest first.
-        score_threshold: float. Detections must score higher.
-        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept an image.
-        name: string.
+    Its arguments are those of `Detector`.
     """
 
-    classification = "softmax"
-    negative_ratio = 3.0
-
-    def __init__(
-        self,
-        images,
-        maps,
-        outputs,
-        *,
-        backbone,
-        num_classes,
-        bounding_box_format,
-        anchor_shapes,
-        levels,
-        score_threshold=0.01,
-        nms_threshold=0.45,
-        max_detections=100,
-        name=None,
-    ):
-        super().__init__(inputs=images, outputs=outputs, name=name)
-        self.backbone = backbone
-        self.anchor_shapes = anchor_shapes
-        self.levels = tuple(levels)
-        self._map_sizes = [tuple(x.shape[1:3]) for x in maps]
-        self._set_up(
-            num_classes,
-            bounding_box_format,
-            matching={"positive_threshold": 0.5, "negative_threshold": 0.5, "force": True},
-            decoding={
-                "score_threshold": score_threshold,
-                "iou_threshold": nms_threshold,
-                "max_detections": max_detections,
-            },
+    def __init__(self, *args, score_threshold=0.01, nms_threshold=0.45, **settings):
+        super().__init__(
+            *args, score_threshold=score_threshold, nms_threshold=nms_threshold, **settings
         )
-
-    def anchors(self, image_size):
-        if tuple(image_size) != self.image_size:
-            raise ValueError(
-                f"This {type(self).__name__} takes images of {self.image_size} (height, width) "
-                f"pixels. Received: {tuple(image_size)}"
-            )
-        return grid_anchors(image_size, self._map_sizes, self.anchor_shapes)
-
-    def get_config(self):
-        own = {"anchor_shapes": self.anchor_shapes, "levels": self.levels}
-        return {**super().get_config(), **own}
 
 
 def preset(backbone, image_size, training=SINGLE_SHOT, **settings):
-    """A `Preset` whose settings do not depend on the number of classes."""
-    return Preset(backbone, image_size, lambda num_classes: settings, training)
+    """A `Preset` with these arguments of the detector."""
+    return Preset(backbone, image_size, settings, training)
 
 
 def as_shapes(anchor_shapes):
@@ -95,6 +45,27 @@ def backbone_maps(backbone, levels):
     """A new input, and the backbone's feature maps of it by level."""
     images = keras.Input(backbone.input_shape[1:], name="images")
     return images, pyramid_features(backbone, levels)(images)
+
+
+def cell_anchors(images, maps, anchor_shapes):
+    """A function from (height, width) to the anchors on the cells of a network's maps.
+
+    Args:
+        images: the network's input.
+        maps: list of its feature maps with anchors, finest first.
+        anchor_shapes: for each map its anchors' (width, height) in pixels.
+    """
+    expected, sizes = tuple(images.shape[1:3]), [tuple(x.shape[1:3]) for x in maps]
+
+    def anchors(image_size):
+        if tuple(image_size) != expected:
+            raise ValueError(
+                f"This detector takes images of {expected} (height, width) pixels. "
+                f"Received: {tuple(image_size)}"
+            )
+        return grid_anchors(image_size, sizes, anchor_shapes)
+
+    return anchors
 
 
 def add_levels(maps, count, filters, last_padding="same"):

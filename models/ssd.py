@@ -6,12 +6,16 @@ from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.single_shot import (
+    MATCHING,
+    NEGATIVE_RATIO,
     SingleShot,
     as_shapes,
     backbone_maps,
+    cell_anchors,
     predict_rows,
     preset,
 )
+from harmonic_tf.models.stages import Dense
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -29,10 +33,8 @@ class SSD(SingleShot):
         filters: int, channels of the feature pyramid; or None, as in the original SSD: the heads
             read the backbone's own levels.
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.layers.pyramid.FeaturePyramid`.
-        score_threshold: float. Detections must score higher.
-        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept an image.
-        name: string.
+        **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
+            `harmonic_tf.models.detector.Detector`.
 
     Example:
 
@@ -51,43 +53,39 @@ class SSD(SingleShot):
         levels=("P3", "P4", "P5"),
         filters=256,
         last_padding="same",
-        score_threshold=0.01,
-        nms_threshold=0.45,
-        max_detections=100,
-        name=None,
+        **settings,
     ):
         anchor_shapes = as_shapes(anchor_shapes or _SSD300_SHAPES)
         images, features = backbone_maps(backbone, levels)
         if filters is None:
-            features = [features[level] for level in levels]
+            maps = [features[level] for level in levels]
         else:
             extra_levels = len(anchor_shapes) - len(levels)
-            features = FeaturePyramid(levels, extra_levels, filters, last_padding, name="pyramid")(
+            maps = FeaturePyramid(levels, extra_levels, filters, last_padding, name="pyramid")(
                 features
             )
-        outputs = predict_rows(
-            features, anchor_shapes, {"box": 4, "classification": num_classes + 1}
+        outputs = predict_rows(maps, anchor_shapes, {"box": 4, "classification": num_classes + 1})
+        boxes = Dense(
+            name="boxes",
+            num_classes=num_classes,
+            anchors=cell_anchors(images, maps, anchor_shapes),
+            targets=MATCHING,
+            negative_ratio=NEGATIVE_RATIO,
         )
         super().__init__(
-            images,
-            features,
-            outputs,
+            keras.Model(images, outputs, name="network"),
+            [boxes],
             backbone=backbone,
             num_classes=num_classes,
             bounding_box_format=bounding_box_format,
-            anchor_shapes=anchor_shapes,
-            levels=levels,
-            score_threshold=score_threshold,
-            nms_threshold=nms_threshold,
-            max_detections=max_detections,
-            name=name,
+            settings={
+                "anchor_shapes": anchor_shapes,
+                "levels": tuple(levels),
+                "filters": filters,
+                "last_padding": last_padding,
+            },
+            **settings,
         )
-        self.filters = filters
-        self.last_padding = last_padding
-
-    def get_config(self):
-        own = {"filters": self.filters, "last_padding": self.last_padding}
-        return {**super().get_config(), **own}
 
 
 # The anchor sizes of the published SSD300 and SSD512 for PASCAL VOC, in pixels.

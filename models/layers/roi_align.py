@@ -2,9 +2,31 @@
 
 import itertools
 import math
+from typing import NamedTuple
 
 import keras
 from keras import ops
+
+
+class RegionFeatures(NamedTuple):
+    """The features of regions, from the maps of a pyramid.
+
+    Attributes:
+        sizes: (height, width) of each map that is read, finest first.
+        image_size: (height, width) of the image in pixels.
+        filters: int F.
+        finest: name of the first map's level, such as `"P3"`.
+    """
+
+    sizes: tuple
+    image_size: tuple[int, int]
+    filters: int
+    finest: str
+
+    def __call__(self, cells, rois, size):
+        """Of regions `(B, R, 4)` the features `(B * R, size, size, F)`; see `roi_align`."""
+        pooled = roi_align(cells, self.sizes, rois, self.image_size, size)
+        return ops.reshape(pooled, (-1, size, size, self.filters))
 
 
 def flatten_features(maps):

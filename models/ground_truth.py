@@ -1,0 +1,54 @@
+"""The objects of a batch as users give them, in the one form that detectors learn from."""
+
+import keras
+from keras import ops
+
+
+def read_ground_truth(y, bounding_box_format, image_size):
+    """Boxes in x1, y1, x2, y2 pixels, padded with -1.
+
+    Args:
+        y: `{"boxes": (B, M, 4), "classes": (B, M)}` (KerasCV's) or `{"boxes", "labels"}` (Keras's
+            and KerasHub's), padded with -1, or ragged; and optionally `"masks"` `(B, M, S, S)`.
+        bounding_box_format: Keras's name of the boxes' format.
+        image_size: (height, width) in pixels.
+
+    Returns:
+        `{"boxes": (B, M, 4), "classes": (B, M)}` and `"masks"` if there are any, float32.
+
+    Raises:
+        ValueError: if boxes or classes are missing.
+    """
+    classes = "classes" if "classes" in y else "labels"
+    missing = {"boxes", classes} - set(y)
+    if missing:
+        raise ValueError(
+            'Ground truth must be {"boxes": (B, M, 4), "classes": (B, M)}, padded with -1. '
+            f"Received a dictionary with the keys {sorted(y)}."
+        )
+    boxes, classes = _padded(y["boxes"]), _padded(y[classes])
+    truth = {
+        "boxes": convert_boxes(boxes, bounding_box_format, "xyxy", image_size),
+        "classes": classes,
+    }
+    if "masks" in y:
+        truth["masks"] = _padded(y["masks"])
+    return truth
+
+
+def convert_boxes(values, source, target, image_size):
+    """Boxes `(..., 4)` of one of Keras's formats in another, in float32."""
+    values = ops.cast(values, "float32")
+    if source == target:
+        return values
+    height, width = image_size
+    return keras.utils.bounding_boxes.convert_format(
+        values, source, target, height=height, width=width
+    )
+
+
+def _padded(values):
+    """A ragged tensor with -1 where it has nothing, as float32."""
+    if hasattr(values, "to_tensor"):  # only TensorFlow has ragged tensors
+        values = values.to_tensor(-1)
+    return ops.cast(values, "float32")
