@@ -35,70 +35,14 @@ class Preset:
     training: dict = dataclasses.field(default_factory=lambda: FULL_SIZE)
 
 
-class Detector(keras.Model):
-    """A network and a row of stages; see `harmonic_tf.models.stages`. A subclass says which.
+class DetectorMixin:
+    """What makes a Keras model with `stages` a detector: its loss, its detections, its config.
 
-    It goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
-    `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
-    predict. It is trained with
-
-        model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
-        model.fit(dataset)
-
-    on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
-    KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
-    `{"boxes", "confidence", "classes", "num_detections"}`. In training the model returns what its
-    network does, and `compute_loss` runs the stages that look at regions.
-
-    Args:
-        network: Keras model from images to a dictionary with what the stages read.
-        stages: sequence of `Stage`.
-        branches: sequence of what is learned beside boxes; see `MaskBranch`.
-        backbone: the network whose feature maps are used, serialisable.
-        num_classes: int C, without the background.
-        bounding_box_format: string. Keras's name of the format of boxes in and out.
-        settings: dictionary of the subclass's other arguments, for its config.
-        score_threshold: float. Detections must score higher.
-        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept an image.
-        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
-        name: string.
-
-    Attributes:
-        presets: dictionary of name to `Preset`.
-        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
-        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
+    Inherited before the model's class, which sets `backbone`, `settings` and `image_size` and calls
+    `_set_up`. See `Detector` for what they are.
     """
 
     presets = {}
-
-    def __init__(
-        self,
-        network,
-        stages,
-        branches=(),
-        *,
-        backbone,
-        num_classes,
-        bounding_box_format,
-        settings,
-        score_threshold=0.05,
-        nms_threshold=0.5,
-        max_detections=100,
-        resize="stretch",
-        name=None,
-    ):
-        super().__init__(name=name)
-        self.network = network
-        self.backbone = backbone
-        self.settings = settings
-        decoding = {
-            "score_threshold": score_threshold,
-            "iou_threshold": nms_threshold,
-            "max_detections": max_detections,
-        }
-        self._set_up(stages, branches, num_classes, bounding_box_format, decoding, resize)
-        self.built = True
 
     def _set_up(self, stages, branches, num_classes, bounding_box_format, decoding, resize):
         if resize not in ("stretch", "letterbox"):
@@ -153,20 +97,9 @@ class Detector(keras.Model):
     def has_masks(self):
         return any(branch.name == "mask" for branch in self.branches)
 
-    @property
-    def image_size(self):
-        """(height, width) of the network's input in pixels; None for an axis of any size."""
-        return tuple(self.network.input_shape[1:3])
-
     def anchors(self, image_size):
         """Anchors `(A, 4)` for an image of (height, width), x1, y1, x2, y2 in pixels."""
         return self.stages[0].anchors(image_size)
-
-    def call(self, images, training=None):
-        outputs = self.network(images, training=training)
-        if training:
-            return outputs
-        return {**outputs, **returned(look(self.stages, outputs, _image_size(images)))}
 
     def reference_boxes(self, image_size, predictions=None):
         """Boxes that the last stage's deltas are relative to.
@@ -409,6 +342,81 @@ class Detector(keras.Model):
             backbone or spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
         )
         return cls(backbone=backbone, num_classes=num_classes, **{**spec.settings, **settings})
+
+
+class Detector(DetectorMixin, keras.Model):
+    """A network and a row of stages; see `harmonic_tf.models.stages`. A subclass says which.
+
+    It goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
+    `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
+    predict. It is trained with
+
+        model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
+        model.fit(dataset)
+
+    on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
+    KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
+    `{"boxes", "confidence", "classes", "num_detections"}`. In training the model returns what its
+    network does, and `compute_loss` runs the stages that look at regions.
+
+    Args:
+        network: Keras model from images to a dictionary with what the stages read.
+        stages: sequence of `Stage`.
+        branches: sequence of what is learned beside boxes; see `MaskBranch`.
+        backbone: the network whose feature maps are used, serialisable.
+        num_classes: int C, without the background.
+        bounding_box_format: string. Keras's name of the format of boxes in and out.
+        settings: dictionary of the subclass's other arguments, for its config.
+        score_threshold: float. Detections must score higher.
+        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
+        max_detections: int. Detections kept an image.
+        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
+        name: string.
+
+    Attributes:
+        presets: dictionary of name to `Preset`.
+        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
+        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
+    """
+
+    def __init__(
+        self,
+        network,
+        stages,
+        branches=(),
+        *,
+        backbone,
+        num_classes,
+        bounding_box_format,
+        settings,
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        max_detections=100,
+        resize="stretch",
+        name=None,
+    ):
+        super().__init__(name=name)
+        self.network = network
+        self.backbone = backbone
+        self.settings = settings
+        decoding = {
+            "score_threshold": score_threshold,
+            "iou_threshold": nms_threshold,
+            "max_detections": max_detections,
+        }
+        self._set_up(stages, branches, num_classes, bounding_box_format, decoding, resize)
+        self.built = True
+
+    @property
+    def image_size(self):
+        """(height, width) of the network's input in pixels; None for an axis of any size."""
+        return tuple(self.network.input_shape[1:3])
+
+    def call(self, images, training=None):
+        outputs = self.network(images, training=training)
+        if training:
+            return outputs
+        return {**outputs, **returned(look(self.stages, outputs, _image_size(images)))}
 
 
 def update_mean(metric, values, count):

@@ -18,7 +18,8 @@ class Matching:
     Attributes:
         positive: float. IoU from which a reference box learns an object.
         negative: float. IoU below which it is background; between the two, ignored.
-        force: bool. Whether each object gets at least one reference box, whatever its IoU.
+        force: bool. Whether each object that overlaps a reference box gets one of its own, whatever
+            the IoU.
     """
 
     positive: float
@@ -52,14 +53,46 @@ def match(reference_boxes, gt_boxes, matching):
     label = ops.where(best >= matching.negative, IGNORED, BACKGROUND)
     label = ops.where(best >= matching.positive, 0, label)
     if matching.force:
-        overlaps = ops.logical_and(valid, ops.max(iou, axis=1) > 0)
-        best_anchor = ops.where(overlaps, ops.cast(ops.argmax(iou, axis=1), "int32"), -1)
+        own = _own_boxes(iou)
         numbers = ops.arange(ops.shape(iou)[1], dtype="int32")
-        claims = ops.equal(numbers[:, None], best_anchor[:, None])
+        claims = ops.equal(numbers[:, None], own[:, None])
         claimed = ops.any(claims, axis=2)
         index = ops.where(claimed, ops.cast(ops.argmax(claims, axis=2), "int32"), index)
         label = ops.where(claimed, 0, label)
     return index, ops.cast(label, "int32")
+
+
+def _own_boxes(iou):
+    """For each object a reference box of its own, `(B, M)`, or -1 where it overlaps none.
+
+    The stable matching (Gale & Shapley 1962): each object asks for the box that it overlaps most; a
+    box takes the one that overlaps it most, and those that it refuses ask for their next best. Two
+    objects with the same best box so have one each, whichever is listed first.
+
+    Args:
+        iou: `(B, A, M)`; nothing above 0 for what is no object.
+    """
+    boxes = ops.arange(ops.shape(iou)[1], dtype="int32")
+    objects = ops.arange(ops.shape(iou)[2], dtype="int32")
+
+    def ask(iou):
+        overlap = ops.max(iou, axis=1)
+        wish = ops.where(overlap > 0, ops.cast(ops.argmax(iou, axis=1), "int32"), -1)
+        mine, other = overlap[:, :, None], overlap[:, None, :]
+        earlier = ops.logical_and(ops.equal(mine, other), objects[:, None] > objects[None, :])
+        better = ops.logical_or(other > mine, earlier)
+        rivals = ops.logical_and(ops.equal(wish[:, :, None], wish[:, None, :]), better)
+        return wish, ops.logical_and(wish >= 0, ops.any(rivals, axis=2))
+
+    def ask_again(iou, wish, refused):
+        refused_by = ops.where(refused, wish, -1)
+        iou = ops.where(ops.equal(boxes[:, None], refused_by[:, None]), -1.0, iou)
+        return iou, *ask(iou)
+
+    _, wish, _ = ops.while_loop(
+        lambda iou, wish, refused: ops.any(refused), ask_again, (iou, *ask(iou))
+    )
+    return wish
 
 
 def encode_targets(reference_boxes, gt_boxes, gt_classes, coder, matching):

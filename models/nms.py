@@ -3,8 +3,6 @@
 import keras
 from keras import ops
 
-_CANDIDATES = 1000
-
 
 def class_wise_nms(boxes, scores, score_threshold, iou_threshold, max_detections):
     """Keeps, class by class, the best-scored of the boxes that overlap.
@@ -49,33 +47,36 @@ def _with_tensorflow(boxes, scores, score_threshold, iou_threshold, max_detectio
 
 
 def _with_keras(boxes, scores, score_threshold, iou_threshold, max_detections):
-    """The same on the `_CANDIDATES` best scores of each image, in any backend."""
-    batch, anchor_count, class_count = scores.shape
-    candidates = min(_CANDIDATES, anchor_count * class_count)
-    confidence, flat = ops.top_k(ops.reshape(scores, (-1, anchor_count * class_count)), candidates)
-    classes = flat % class_count
-    if len(boxes.shape) == 4:
-        rows, boxes = flat, ops.reshape(boxes, (-1, anchor_count * class_count, 4))
-    else:
-        rows = flat // class_count
-    kept = ops.take_along_axis(boxes, rows[..., None], axis=1)
+    """The same in any backend: the best box left is kept, and those of its class near it go."""
+    _, anchor_count, class_count = scores.shape
+    rows, columns, places = (ops.arange(n) for n in (anchor_count, class_count, max_detections))
 
-    overlap = keras.utils.bounding_boxes.compute_iou(kept, kept, "xyxy") > iou_threshold
-    same_class = ops.equal(classes[:, :, None], classes[:, None, :])
-    numbers = ops.arange(candidates)
-    better = numbers[None, None, :] < numbers[None, :, None]
-    rivals = ops.logical_and(ops.logical_and(overlap, same_class), better)
+    def keep_best(place, state):
+        scores, kept, confidence, classes = state
+        flat = ops.reshape(scores, (-1, anchor_count * class_count))
+        best = ops.argmax(flat, axis=1)
+        row, label = best // class_count, best % class_count
+        own = boxes
+        if len(boxes.shape) == 4:
+            own = ops.take_along_axis(boxes, label[:, None, None, None], axis=2)[:, :, 0]
+        box = ops.take_along_axis(own, row[:, None, None], axis=1)
+        near = keras.utils.bounding_boxes.compute_iou(box, own, "xyxy")[:, 0] > iou_threshold
+        gone = ops.logical_or(near, ops.equal(rows, row[:, None]))
+        gone = ops.logical_and(gone[..., None], ops.equal(columns, label[:, None])[:, None])
+        here = ops.equal(places, place)
+        return (
+            ops.where(gone, -1.0, scores),
+            ops.where(here[:, None], box, kept),
+            ops.where(here, ops.max(flat, axis=1)[:, None], confidence),
+            ops.where(here, label[:, None], classes),
+        )
 
-    def keep_unless_rival_kept(i, keep):
-        beaten = ops.any(ops.logical_and(ops.take(rivals, i, axis=1), keep), axis=1)
-        dropped = ops.logical_and(ops.equal(numbers, i), beaten[:, None])
-        return ops.logical_and(keep, ops.logical_not(dropped))
-
-    keep = ops.fori_loop(0, candidates, keep_unless_rival_kept, confidence > score_threshold)
-    confidence = ops.where(keep, confidence, -1.0)
-    # A fixed number of detections, also where there are fewer candidates.
-    padding = [[0, 0], [0, max_detections]]
-    confidence, best = ops.top_k(ops.pad(confidence, padding, constant_values=-1.0), max_detections)
-    kept = ops.take_along_axis(ops.pad(kept, [*padding, [0, 0]]), best[..., None], axis=1)
-    classes = ops.take_along_axis(ops.pad(classes, padding), best, axis=1)
+    nothing = ops.zeros_like(scores[:, :1, 0]) - ops.ones(max_detections, scores.dtype)
+    state = (
+        ops.where(scores > score_threshold, scores, -1.0),
+        ops.repeat(nothing[..., None], 4, axis=-1),
+        nothing,
+        ops.zeros_like(ops.argmax(scores[:, :1], axis=-1)) + ops.zeros_like(places),
+    )
+    _, kept, confidence, classes = ops.fori_loop(0, max_detections, keep_best, state)
     return kept, confidence, classes, ops.sum(ops.cast(confidence >= 0, "int32"), axis=1)

@@ -42,8 +42,8 @@ def resize_detector(model, image_size):
     except ValueError as error:
         raise ValueError(
             f"This {type(model).__name__} cannot be built for images of "
-            f"{' x '.join(map(str, image_size))} pixels, which leave too little for its coarsest "
-            "feature map. Expected a larger size."
+            f"{' x '.join(map(str, image_size))} pixels; a larger size may leave enough for its "
+            f"coarsest feature map. {error}"
         ) from error
     resized.set_weights(model.get_weights())
     return resized

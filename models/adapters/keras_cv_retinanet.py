@@ -6,13 +6,13 @@ from keras import ops
 
 from harmonic_tf.models.backbones import level_layer_names
 from harmonic_tf.models.coders import CenterSize
-from harmonic_tf.models.detector import Detector
+from harmonic_tf.models.detector import DetectorMixin
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.stages import Dense
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
-class KerasCVRetinaNet(Detector, keras_cv.models.RetinaNet):
+class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
     """KerasCV's RetinaNet, trained jointly.
 
     The constructor, the network and `compile(box_loss=..., classification_loss=...)` are KerasCV's.
@@ -95,7 +95,7 @@ class KerasCVRetinaNet(Detector, keras_cv.models.RetinaNet):
 
     def call(self, inputs, training=None, mask=None):
         inputs = inputs if isinstance(inputs, dict) else {"images": inputs}
-        return keras_cv.models.RetinaNet.call(self, inputs, training=training, mask=mask)
+        return super().call(inputs, training=training, mask=mask)
 
     @property
     def image_size(self):

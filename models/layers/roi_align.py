@@ -25,7 +25,8 @@ class RegionFeatures(NamedTuple):
 
     def __call__(self, cells, rois, size):
         """Of regions `(B, R, 4)` the features `(B * R, size, size, F)`; see `roi_align`."""
-        pooled = roi_align(cells, self.sizes, rois, self.image_size, size)
+        level_of_224 = 4 - int(self.finest[1:])  # P4, by equation 1
+        pooled = roi_align(cells, self.sizes, rois, self.image_size, size, 224.0, level_of_224)
         return ops.reshape(pooled, (-1, size, size, self.filters))
 
 
@@ -36,7 +37,7 @@ def flatten_features(maps):
     )
 
 
-def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canonical_level=2):
+def roi_align(cells, sizes, rois, image_size, size, canonical_size, canonical_level):
     """RoIAlign (He et al. 2017), aligned, with 2 x 2 samples a bin, on a feature pyramid.
 
     A box is read from the map that suits its size: one of `canonical_size` from the map at
@@ -46,7 +47,8 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canoni
         cells: `(B, N, F)`, feature maps as `flatten_features` has them, finest first. There may be
             more of them, which are not read.
         sizes: (height, width) of each map that is read.
-        rois: float tensor `(B, R, 4)`, x1, y1, x2, y2 in pixels.
+        rois: float tensor `(B, R, 4)`, x1, y1, x2, y2 in pixels. One that is not finite has NaN
+            for its features.
         image_size: (height, width) of the image in pixels.
         size: int S. Bins along each axis.
         canonical_size: float. Square root of an area, in pixels.
@@ -55,6 +57,9 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canoni
     Returns:
         Tensor `(B, R, S, S, F)`.
     """
+    # A number that is not finite is no index; it goes into the weights, and so into the features.
+    finite = ops.all(ops.isfinite(rois), axis=-1)
+    rois = ops.where(finite[..., None], rois, 0.0)
     level = _levels(rois, len(sizes), canonical_size, canonical_level)
     heights, widths = zip(*sizes, strict=True)
     counts = [height * width for height, width in sizes]
@@ -68,6 +73,7 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size=224.0, canoni
 
     row, row_weight = _samples(rois[..., 1], rois[..., 3], height, image_size[0], size)
     column, column_weight = _samples(rois[..., 0], rois[..., 2], width, image_size[1], size)
+    row_weight = ops.where(finite[..., None, None], row_weight, float("nan"))
     width, start = (x[..., None, None, None, None] for x in (width, start))
     index = start + row[:, :, :, None, :, None] * width + column[:, :, None, :, None, :]
     weight = row_weight[:, :, :, None, :, None] * column_weight[:, :, None, :, None, :]
@@ -105,7 +111,11 @@ def _sparse_product(values, index, weight):
         matrix = _sparse_matrix(index, weight, rows)
         return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=values), gradient
 
-    sums = product(tf.cast(values, weight.dtype))
+    def nothing():
+        return tf.zeros((tf.shape(index)[0], tf.shape(values)[1]), weight.dtype)
+
+    # TensorFlow's product of a matrix without rows divides by zero, which ends the process.
+    sums = tf.cond(tf.shape(index)[0] > 0, lambda: product(tf.cast(values, weight.dtype)), nothing)
     return tf.cast(tf.ensure_shape(sums, (None, values.shape[-1])), values.dtype)
 
 

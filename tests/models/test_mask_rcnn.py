@@ -8,6 +8,8 @@ from plain_rectangles import no_objects, rectangles
 
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.models import MaskRCNN
+from harmonic_tf.models.ground_truth import read_ground_truth
+from harmonic_tf.models.stages import Row
 
 
 def build(**settings):
@@ -22,15 +24,19 @@ def pictures():
     return rectangles(count=2)
 
 
-def sampled(model, rois):
-    """As after the head: its sample, of which the first quarter are positives, and the maps."""
-    cells = model.first_stage(np.zeros((len(rois), 160, 208, 3), "float32"))["cells"]
-    return {"rois": np.array(rois, "float32"), "cells": cells}
+def mask_loss(model, y, regions, weight=None):
+    """The branch's loss on regions of the head's sample, of which the first quarter may count."""
+    outputs = model.network(np.zeros((len(regions), 160, 208, 3), "float32"))
+    head = model.stages[-1]
+    rows = {"head": Row(head, np.array(regions, "float32"), None, None)}
+    truth = read_ground_truth(y, "xyxy", model.image_size)
+    terms = model.branches[0].loss_terms(rows, outputs, truth, training=True)
+    return float(model._branch_loss(model.branches[0], *terms, weight))
 
 
 def logits_of(model, value):
     """Makes the mask branch say `value(class)` everywhere."""
-    kernel, bias = model.mask_head.get_layer("mask_logits").weights
+    kernel, bias = model.branches[0].network.get_layer("mask_logits").weights
     kernel.assign(np.zeros(kernel.shape))
     bias.assign([value(c) for c in range(3)])
 
@@ -45,14 +51,14 @@ def test_mask_loss_is_the_mean_cross_entropy_of_the_regions_own_class():
     y["masks"][0, 1, :28, 28:] = 0
     # Two positives, the second of which is the lower half and above: 2 / 3 of it has a mask.
     rois = [[20, 20, 76, 76], [20, 34, 76, 76], *[[100, 100, 120, 120]] * 6]
-    received = float(model._mask_loss(y, (160, 208), sampled(model, [rois]), None))
+    received = mask_loss(model, y, [rois])
     on, off = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
     whole = 0.75 * on + 0.25 * off
     # The quarter ends at row 28 of 56; in rows 14 to 56 that is a third, of half the columns.
     lower = (5 / 6) * on + (1 / 6) * off
     # 28 cells do not divide into thirds: row 9 is on one side or the other.
     assert received == pytest.approx((whole + lower) / 2, abs=0.5 / 28 * (off - on))
-    assert float(model.mask_metric.result()) == pytest.approx(received)
+    assert float(model.other_losses["mask"].result()) == pytest.approx(received)
 
 
 def test_mask_loss_knows_only_positives():
@@ -60,15 +66,14 @@ def test_mask_loss_knows_only_positives():
     y = no_objects(2, 1)
     y["boxes"][0, 0], y["classes"][0, 0], y["masks"][0, 0] = (20, 20, 60, 60), 2, 1
     rois = np.array([[[100, 100, 120, 120]] * 8, [[-1, -1, -1, -1]] * 8])
-    assert float(model._mask_loss(y, (160, 208), sampled(model, rois), None)) == 0
+    assert mask_loss(model, y, rois) == 0
 
 
 def test_mask_loss_weighs_images(pictures):
     model = build()
-    images, y = pictures
-    predictions = model.last_stage(y, model(images, training=True), model.image_size)
+    y = pictures[1]
     whole, first, second = (
-        float(model._mask_loss(y, model.image_size, predictions, weight))
+        mask_loss(model, y, y["boxes"], weight)
         for weight in (None, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     )
     assert first + second == pytest.approx(whole, rel=1e-5)
@@ -79,20 +84,17 @@ def test_masks_leave_the_compiled_loss_alone(pictures):
     """What HarmonicDet and the standard loss make of the mask branch is the same."""
     model = build()
     images, y = pictures
+    outputs = model(images, training=True)
     gradients = []
-    predictions = model.last_stage(y, model(images, training=True), model.image_size)
     for loss in (HarmonicDetLoss, DetectionLoss):
         model.compile(optimizer="sgd", loss=loss(**model.loss_settings), run_eagerly=True)
-        weights = [weight.value for weight in model.mask_head.trainable_weights]
+        weights = [weight.value for weight in model.branches[0].network.trainable_weights]
         with tf.GradientTape() as tape:
-            total = model.further_losses(y, model.image_size, predictions, None)
-            total += model.loss(
-                model.encode_targets(y, predictions=predictions),
-                model.loss_inputs(predictions, model.encode_targets(y, predictions=predictions)),
-            )
+            total = model.compute_loss(images, y, outputs, training=False)
         gradients.append(tape.gradient(total, weights))
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_array_equal(a, b)
+        assert np.any(a)
 
 
 def test_each_detection_has_the_mask_of_its_class(pictures):

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from harmonic_tf.boxes import decode
-from harmonic_tf.models.matching import encode_targets, match
+from harmonic_tf.models.coders import CenterSize
+from harmonic_tf.models.matching import Matching, encode_targets, match
 
 # Five anchors of 10 x 10; IoU with the box (0, 0, 10, 10): 1, 2/3 (shift 2), 1/3 (shift 5), 0, 0.
 ANCHORS = np.array(
@@ -16,9 +18,7 @@ def labels(gt_boxes, positive=0.5, negative=0.4, force=False):
     index, label = match(
         ops.convert_to_tensor(ANCHORS),
         ops.convert_to_tensor(np.array([gt_boxes], "float32")),
-        positive,
-        negative,
-        force,
+        Matching(positive, negative, force),
     )
     return np.array(index)[0], np.array(label)[0]
 
@@ -29,10 +29,11 @@ def test_thresholds_separate_positive_ignored_and_background():
 
 
 def test_thresholds_are_inclusive_above():
-    _, label = labels([[0, 0, 10, 5]], positive=0.5, negative=0.5)  # IoU with anchor 0: 1/2
-    assert label[0] in (0, -1)
-    _, label = labels([[0, 0, 10, 5.01]], positive=0.5, negative=0.5)
-    assert label[0] == 0
+    """A box with an IoU of 1/2 with the first anchor, of 5/12 with the second."""
+    box = [0, 0, 10, 5]
+    assert labels([box], positive=0.5, negative=0.5)[1][0] == 0
+    assert labels([box], positive=0.5001, negative=0.5)[1][0] == -2
+    assert labels([box], positive=0.5001, negative=0.5001)[1][0] == -1
 
 
 def test_each_anchor_takes_the_object_it_overlaps_most():
@@ -58,6 +59,38 @@ def test_force_outranks_a_better_overlap():
     assert index[best_of_second] == 1
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_of_two_objects_with_one_best_anchor_each_has_one(order):
+    """Anchor 0 is the best of both: the tall one overlaps it more, the other gets anchor 1."""
+    both = np.array([[0, 0, 10, 9], [0, 0, 10, 4]])
+    index, label = labels(both[order], positive=0.95, negative=0.1, force=True)
+    assert label[:2].tolist() == [0, 0]
+    assert [order[i] for i in index[:2]] == [0, 1]
+
+
+def test_own_anchors_are_those_of_the_greatest_overlaps():
+    """Against a loop that hands out the pair of the greatest IoU left, crowds included."""
+    rng = np.random.default_rng(0)
+    for trial in range(20):
+        low = rng.uniform(0, 50, (7 + 8 * (trial % 2), 2))
+        objects = np.concatenate([low, low + rng.uniform(4, 30, low.shape)], axis=1)
+        iou = np.array(keras.utils.bounding_boxes.compute_iou(ANCHORS, objects, "xyxy"))
+        expected, left = {}, iou.copy()
+        while left.max() > 0:
+            anchor, number = np.unravel_index(left.argmax(), left.shape)
+            expected[int(anchor)] = int(number)
+            left[anchor], left[:, number] = -1, -1
+        index, label = labels(objects, positive=1.1, negative=0.0, force=True)
+        claimed = {int(a): int(index[a]) for a in np.flatnonzero(label == 0)}
+        assert claimed == expected
+
+
+def test_equal_objects_have_an_anchor_each():
+    index, label = labels([[0, 0, 10, 10]] * 3, positive=1.1, negative=0.0, force=True)
+    assert label.tolist() == [0, 0, 0, -2, -2]
+    assert sorted(index[:3].tolist()) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("force", [True, False])
 @pytest.mark.parametrize("box", [[5, 5, 5, 9], [9, 9, 3, 3], [-1, -1, -1, -1]])
 def test_a_box_without_area_gets_no_anchor(box, force):
@@ -68,10 +101,13 @@ def test_an_object_far_from_all_anchors_gets_none_by_force():
     assert labels([[100, 100, 110, 110]], force=True)[1].tolist() == [-1] * 5
 
 
-def encode(boxes, classes, **settings):
-    settings = {"positive_threshold": 0.5, "negative_threshold": 0.4, "force": True, **settings}
+def encode(boxes, classes):
     targets = encode_targets(
-        ANCHORS, np.array(boxes, "float32"), np.array(classes, "float32"), UNIT, **settings
+        ANCHORS,
+        np.array(boxes, "float32"),
+        np.array(classes, "float32"),
+        CenterSize(UNIT),
+        Matching(positive=0.5, negative=0.4, force=True),
     )
     return {key: np.array(value) for key, value in targets.items()}
 
@@ -123,9 +159,9 @@ def test_images_with_anchors_of_their_own():
     """The second image has the first one's anchors in reverse."""
     boxes = np.array([[[0, 0, 10, 10]]] * 2, "float32")
     anchors = np.stack([ANCHORS, ANCHORS[::-1]])
-    settings = {"positive_threshold": 0.5, "negative_threshold": 0.4, "force": True}
-    targets = encode_targets(anchors, boxes, np.zeros((2, 1), "float32"), UNIT, **settings)
-    shared = encode_targets(ANCHORS, boxes, np.zeros((2, 1), "float32"), UNIT, **settings)
+    settings = (CenterSize(UNIT), Matching(positive=0.5, negative=0.4, force=True))
+    targets = encode_targets(anchors, boxes, np.zeros((2, 1), "float32"), *settings)
+    shared = encode_targets(ANCHORS, boxes, np.zeros((2, 1), "float32"), *settings)
     for key in targets:
         received, expected = np.array(targets[key]), np.array(shared[key])
         np.testing.assert_array_equal(received[0], expected[0])

@@ -78,3 +78,27 @@ def test_both_ways_agree_on_random_boxes(monkeypatch):
     second = run(boxes, scores, max_detections=50)
     for key in first:
         np.testing.assert_allclose(first[key], second[key], err_msg=key)
+
+
+def test_both_ways_see_every_box(monkeypatch):
+    """The 2,000 best-scored boxes are one and the same; the others stand behind them."""
+    boxes = np.zeros((1, 2003, 4), "float32") + [0, 0, 10, 10]
+    boxes[0, 2000:] += 20 * np.arange(1, 4)[:, None]
+    scores = np.linspace(0.9, 0.2, 2003)[None, :, None]
+    for backend in ("tensorflow", "another"):
+        monkeypatch.setattr(nms.keras.backend, "backend", lambda name=backend: name)
+        found = run(boxes, scores)
+        assert found["num_detections"].tolist() == [4]
+        np.testing.assert_allclose(found["boxes"][0, 1:4], boxes[0, 2000:])
+
+
+def test_both_ways_agree_where_each_class_has_its_boxes(monkeypatch):
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 60, (2, 30, 3, 2))
+    boxes = np.concatenate([low, low + rng.uniform(5, 40, (2, 30, 3, 2))], axis=-1)
+    scores = rng.uniform(0, 1, (2, 30, 3))
+    first = run(boxes, scores, max_detections=20)
+    monkeypatch.setattr(nms.keras.backend, "backend", lambda: "another")
+    second = run(boxes, scores, max_detections=20)
+    for key in first:
+        np.testing.assert_allclose(first[key], second[key], err_msg=key)

@@ -46,7 +46,7 @@ def test_other_backbones(library):
     model = ssd_on(library)
     other = resize_detector(model, (96, 128))
     assert other.image_size == (96, 128)
-    assert other.output_shape[0] == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
+    assert other.network.output["box"].shape == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
 
 
 def test_too_small_a_size_is_refused():

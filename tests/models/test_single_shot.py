@@ -24,11 +24,11 @@ from harmonic_tf.models.single_shot import add_levels, deconvolution, predict_ro
 def test_published_numbers_of_anchors(detector, preset, count):
     """On the tiny backbone, whose maps have the sizes of all others'."""
     spec = detector.presets[preset]
-    settings = {**spec.settings(20), "filters": 8}
+    settings = {**spec.settings, "filters": 8}
     model = detector(PyramidBackbone("tiny", spec.image_size), 20, **settings)
     assert model.anchors(model.image_size).shape == (count, 4)
-    assert model.output["box"].shape == (None, count, 4)
-    assert model.output["classification"].shape == (None, count, 21)
+    assert model.network.output["box"].shape == (None, count, 4)
+    assert model.network.output["classification"].shape == (None, count, 21)
 
 
 def test_the_original_ssd300():

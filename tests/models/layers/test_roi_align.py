@@ -1,14 +1,12 @@
-"""RoIAlign against a reference that loops, and the sampling of rows."""
+"""RoIAlign against a reference that loops."""
 
 import math
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from harmonic_tf.models.layers.roi_align import flatten_features, roi_align
-from harmonic_tf.models.sampling import subsample_labels
+from harmonic_tf.models.layers.roi_align import RegionFeatures, flatten_features, roi_align
 
 
 def reference(maps, rois, image_size, size, canonical_size, canonical_level):
@@ -63,7 +61,7 @@ def pyramid(seed=0):
 
 def align(maps, rois, size=3):
     sizes = [x.shape[1:3] for x in maps]
-    coarser = np.full((maps[0].shape[0], 1, 1, 3), np.nan, "float32")  # not to be read
+    coarser = np.nan * tf.stop_gradient(maps[0][:, :1, :1])  # not to be read
     cells = flatten_features([*maps, coarser])
     return roi_align(cells, sizes, np.asarray(rois, "float32"), IMAGE_SIZE, size, **SETTINGS)
 
@@ -101,50 +99,35 @@ def test_gradient_reaches_the_cells_that_were_read():
     assert not middle.any()
 
 
-def sampled(label, count, fraction, seed=0):
-    index, used = subsample_labels(
-        np.array(label), count, fraction, keras.random.SeedGenerator(seed)
-    )
-    return np.array(index), np.array(used)
+@pytest.mark.parametrize(("side", "level"), [(111, 2), (113, 3), (223, 3), (225, 4), (449, 5)])
+@pytest.mark.parametrize("finest", ["P2", "P3"])
+def test_a_box_of_224_px_reads_p4(side, level, finest):
+    """Equation 1 of Lin et al., whichever level the pyramid begins with."""
+    first = int(finest[1])
+    maps = [np.full((1, 2 ** (8 - i), 2 ** (8 - i), 1), i, "float32") for i in range(first, 6)]
+    features = RegionFeatures([x.shape[1:3] for x in maps], (512, 512), 1, finest)
+    received = features(flatten_features(maps), np.float32([[[0, 0, side, side]]]), 1)
+    assert float(received[0, 0, 0, 0]) == pytest.approx(max(level, first))
 
 
-def test_sample_has_at_most_its_part_of_positives():
-    label = np.full((2, 100), -1)
-    label[0, :30], label[1, :3] = 1, 0
-    label[:, 90:] = -2
-    index, used = sampled(label, 20, 0.25)
-    assert used.all()
-    chosen = np.take_along_axis(label, index, axis=1)
-    assert (chosen >= 0).sum(axis=1).tolist() == [5, 3]
-    assert (chosen != -2).all()
-    assert all(len(set(row)) == 20 for row in index.tolist())
+def test_a_box_that_is_not_finite_has_no_features():
+    rois = np.array([[[0, 0, np.nan, 9], [0, 0, 30, 30], [0, -np.inf, 9, 9]]] * 2, "float32")
+    received = np.array(align(pyramid(), rois))
+    assert np.isnan(received[:, [0, 2]]).all() and np.isfinite(received[:, 1]).all()
 
 
-def test_too_few_rows_are_filled_up_with_unused_ones():
-    label = np.array([[-2, -2, 4, -2, -1, -2, -2, -2]])
-    index, used = sampled(label, 4, 0.5)
-    assert used.tolist() == [[True, True, False, False]]
-    assert index[0, :2].tolist() == [2, 4]
+@pytest.mark.parametrize("batch", [0, 2])
+def test_no_boxes_at_all(batch):
+    """In a graph, where their number is not known: TensorFlow's own product ends the process."""
+    maps = [x[:batch] for x in pyramid()]
 
+    @tf.function(input_signature=[[tf.TensorSpec((None, *x.shape[1:])) for x in maps]])
+    def gradient(maps):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(align(maps, np.zeros((batch, 0, 4))))
+        return total, tape.gradient(total, maps)
 
-def test_fewer_rows_than_asked_for():
-    index, used = sampled([[-1, 2, -2]], 512, 0.25)
-    assert index.shape == (1, 3)
-    assert sorted(index[0, used[0]].tolist()) == [0, 1]
-
-
-@pytest.mark.parametrize("label", [[[-2, -2]], [[-1, -1]]])
-def test_no_positives_at_all(label):
-    _, used = sampled(label, 2, 0.5)
-    assert used.tolist() == [[label[0][0] == -1] * 2]
-
-
-def test_every_row_is_chosen_at_some_time():
-    generator = keras.random.SeedGenerator(0)
-    label = np.full((1, 10), -1)
-    rows = {
-        int(i)
-        for _ in range(40)
-        for i in np.array(subsample_labels(label, 2, 0.5, generator)[0])[0]
-    }
-    assert rows == set(range(10))
+    total, gradients = gradient(maps)
+    assert float(total) == 0
+    assert not any(np.any(x) for x in gradients)

@@ -112,7 +112,7 @@ def test_no_readable_image_is_an_error(tmp_path):
     assert not (tmp_path / "out" / "predictions.json").exists()
 
 
-def test_a_image_without_detections_is_drawn_and_gives_an_empty_list(folder, tmp_path):
+def test_an_image_without_detections_is_drawn_and_gives_an_empty_list(folder, tmp_path):
     predictions = predict(folder, tmp_path / "out", [folder / "2.png"])
     assert predictions.results == [] and len(predictions.images) == 1
     assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == []

@@ -41,7 +41,7 @@ def test_the_sheet_shows_masks_where_there_are_any(case, tmp_path):
     np.testing.assert_allclose(right, red, atol=3)
 
 
-def test_a_image_without_detections_is_shown_as_it_is(case, tmp_path):
+def test_an_image_without_detections_is_shown_as_it_is(case, tmp_path):
     pixels = sheet(dataclasses.replace(case[1], detections=[]), tmp_path / "sheet.png")
     np.testing.assert_allclose(pixels[50 * 320 // 96, 18 * 320 // 96], [255, 0, 0], atol=3)
 

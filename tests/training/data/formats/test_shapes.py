@@ -82,7 +82,7 @@ def test_a_quarter_must_be_visible(monkeypatch):
     assert len(objects) == 0 and MIN_VISIBLE == 0.25
 
 
-def test_a_image_depends_on_seed_split_and_number_only():
+def test_an_image_depends_on_seed_split_and_number_only():
     first, _ = draw(ShapesOptions(), "train", 5)
     again, _ = draw(ShapesOptions(train=9, val=1), "train", 5)
     np.testing.assert_array_equal(first, again)
