@@ -68,10 +68,10 @@ def plain_loss():
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests/losses"))
     import autodiff
 
-    from harmonic_tf.ops import Objective
+    from harmonic_tf.ops import Settings
 
-    objective = Objective(classification="focal")
-    return lambda y_true, y_pred: autodiff.plain_loss(y_true, y_pred, objective)
+    settings = Settings(classification="focal")
+    return lambda y_true, y_pred: autodiff.plain_loss(y_true, y_pred, settings)
 
 
 def detection_loss(name):

@@ -5,7 +5,7 @@ from keras import ops
 from harmonic_tf import boxes
 
 
-def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
+def coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings):
     """Equation 12 for the positives, with its derivatives.
 
     Args:
@@ -15,7 +15,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         box_pred: `(rows, 4)`. Predicted deltas.
         box_true: `(rows, 4)`. Target deltas.
         positive: `(rows,)` bool.
-        objective: `Objective`.
+        settings: `Settings`.
 
     Returns:
         `(parts, derivatives)`. `parts` is a tuple of eight `(rows,)` tensors in the order of
@@ -25,28 +25,28 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
     """
     # Deltas first, so that each is a vector over the rows.
     box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
-    variance = ops.convert_to_tensor(objective.box_variance, box_pred.dtype)[:, None]
+    variance = ops.convert_to_tensor(settings.box_variance, box_pred.dtype)[:, None]
     smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
     iou, d_iou = _iou_of_deltas(box_pred, box_true, variance)
-    iou_term, d_iou_term = _iou_term(iou, objective)
+    iou_term, d_iou_term = _iou_term(iou, settings)
     localization = smooth_l1 + iou_term
     beta_r = ops.exp(-localization)
 
-    if objective.harmonic:
+    if settings.harmonic:
         factor_r, factor_c = 1 + beta_r, 1 + p
     else:
-        factor_r = factor_c = objective.constant_factor * ops.ones_like(p)
+        factor_r = factor_c = settings.constant_factor * ops.ones_like(p)
     total = factor_r * loss + factor_c * localization
     d_loss, d_p, d_localization = factor_r, ops.zeros_like(p), factor_c
-    if objective.harmonic and objective.factor_gradient:
+    if settings.harmonic and settings.factor_gradient:
         d_p = localization
         d_localization = factor_c - loss * beta_r
 
     d_by_iou = d_localization * d_iou_term
     contrast = ops.zeros_like(p)
-    if objective.contrastive:
+    if settings.contrastive:
         gap = p - iou
-        excess = ops.abs(gap) - objective.margin
+        excess = ops.abs(gap) - settings.margin
         weight = 1 / (1 + ops.exp(entropy))
         contrast = weight * ops.maximum(excess, 0.0)
         slope = weight * ops.where(excess > 0, ops.sign(gap), 0.0)
@@ -106,13 +106,13 @@ def _iou_of_deltas(box_pred, box_true, variance):
     return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=0)
 
 
-def _iou_term(iou, objective):
+def _iou_term(iou, settings):
     """alpha times equation 10 (or 9), and its derivative by the IoU."""
-    if objective.iou_loss is None:
+    if settings.iou_loss is None:
         return ops.zeros_like(iou), ops.zeros_like(iou)
-    if objective.iou_loss == "iou":
-        return objective.alpha * (1 - iou), -objective.alpha * ops.ones_like(iou)
-    gamma = objective.gamma
+    if settings.iou_loss == "iou":
+        return settings.alpha * (1 - iou), -settings.alpha * ops.ones_like(iou)
+    gamma = settings.gamma
     rise = ops.exp(gamma * ops.log(1 + iou))
-    value = objective.alpha * rise * (1 - iou)
-    return value, objective.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)
+    value = settings.alpha * rise * (1 - iou)
+    return value, settings.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)

@@ -16,7 +16,7 @@ from reference import FORMS, random_case
 
 from harmonic_tf import pack
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.ops import compilation, rows
+from harmonic_tf.ops import compilation, objective
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -54,14 +54,14 @@ def test_eager_graph_and_xla_agree(form):
 def test_more_rows_than_a_core_takes_at_once(monkeypatch):
     """Also with a last chunk that is not full, and with sizes that change from call to call."""
     monkeypatch.setattr(compilation, "_NUMBERS_PER_CORE", 40)
-    rows._compiled.cache_clear()
+    objective._compiled.cache_clear()
     for count in (7, 50):
         case = random_case("focal", seed=count, batch=3, rows=count)
         terms = HarmonicDetLoss("focal", reduction=None)(*case)
         expected = reference.parts(*case, classification="focal")
         positives = max(1, expected["positive"].sum())
         np.testing.assert_allclose(terms, expected["total"] / positives, rtol=1e-5)
-    rows._compiled.cache_clear()
+    objective._compiled.cache_clear()
 
 
 def test_one_loss_serves_models_of_different_class_counts():
