@@ -50,9 +50,13 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         margin: float. Difference of p and u that the contrastive term forgives.
         iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
         harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
-            `constant_factor`.
+            `constant_factor`, and the next settings but `contrastive` have no effect.
         contrastive: bool. Whether L_TC is added.
         factor_gradient: bool. Whether the gradient flows through the factors.
+        factor_offset: float. What stands for the 1 in the factors.
+        normalize_factors: bool. Whether each factor is divided by its own unweighted mean over the
+            positives of the global batch and brought to the mean 2, so that the factors say which
+            positives count, and not how much all do. The mean counts as a constant to the gradient.
         box_variance: 4 floats that the deltas were divided by: SSD and KerasCV 0.1, 0.1, 0.2, 0.2;
             KerasHub 1, 1, 1, 1. `"auto"`: the detector's, without one 0.1, 0.1, 0.2, 0.2.
         negative_ratio: float or None. Hard-negative mining as in SSD (there 3): in each image
@@ -91,6 +95,8 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         harmonic=True,
         contrastive=True,
         factor_gradient=True,
+        factor_offset=1.0,
+        normalize_factors=False,
         box_variance="auto",
         negative_ratio="auto",
         min_negatives=0,
@@ -119,6 +125,8 @@ class HarmonicLoss(JointLoss):
         harmonic=True,
         contrastive=True,
         factor_gradient=True,
+        factor_offset=1.0,
+        normalize_factors=False,
         box_variance="auto",
         negative_ratio="auto",
         min_negatives=0,

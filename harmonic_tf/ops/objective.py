@@ -7,7 +7,8 @@ from keras import ops
 
 from harmonic_tf.ops import classification
 from harmonic_tf.ops.compilation import compiled, in_chunks
-from harmonic_tf.ops.coupling import coupled_rows
+from harmonic_tf.ops.coupling import coupled_rows, factor_sums, scales_of
+from harmonic_tf.ops.replicas import global_sum
 
 BACKGROUND = -1
 IGNORED = -2
@@ -101,13 +102,25 @@ def _compiled(settings, columns):
 
     dense_in_chunks = in_chunks(dense, (4, columns))
 
-    def forward(logits, box_pred, classes, box_true):
-        shape = ops.shape(classes)
-        box_pred, box_true, classes = _flat(box_pred), _flat(box_true), ops.reshape(classes, (-1,))
+    def read(logits, box_pred, classes, box_true):
+        """What the logits tell of each row, the slopes by them, and the sums of the factors."""
+        shape, classes = ops.shape(classes), ops.reshape(classes, (-1,))
         rows, slope = dense_in_chunks(_flat(logits), classes)
+        sums = ()
+        if settings.normalize_factors:
+            sums = factor_sums(rows[:, 1], _flat(box_pred), _flat(box_true), classes >= 0, settings)
+        return rows, ops.reshape(slope, (*shape, columns)), sums
+
+    def couple(rows, sums, box_pred, classes, box_true):
+        """The parts of each row and their derivatives, but for those by the logits."""
+        shape, classes = ops.shape(classes), ops.reshape(classes, (-1,))
+        box_pred, box_true = _flat(box_pred), _flat(box_true)
         loss, p, entropy, own_slope = ops.unstack(rows, axis=-1)
         positive, ignored = classes >= 0, ops.equal(classes, IGNORED)
-        parts, derivatives = coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings)
+        scales = scales_of(sums) if settings.normalize_factors else (1.0, 1.0)
+        parts, derivatives = coupled_rows(
+            loss, p, entropy, box_pred, box_true, positive, settings, scales
+        )
         d_loss, d_p, d_box = derivatives
         d_own = d_loss * own_slope + d_p * p * (1 - p)
         d_others = d_loss - d_p * p if softmax else d_loss
@@ -121,7 +134,7 @@ def _compiled(settings, columns):
         total = ops.where(known, total, float("nan")) + broken
         rows = (total, loss, *parts[2:], ops.cast(positive, loss.dtype), d_own, d_others)
         rows = ops.concatenate([ops.stack(rows), d_box], axis=0)
-        return ops.reshape(rows, (_WIDTH, *shape)), ops.reshape(slope, (*shape, columns))
+        return ops.reshape(rows, (_WIDTH, *shape))
 
     def backward(upstream, classes, rows, slope):
         d_rows = upstream * rows[len(Parts._fields) :]
@@ -129,7 +142,17 @@ def _compiled(settings, columns):
         is_own = classification.is_own(slope, labels(classes))
         return ops.where(is_own, d_own[..., None], d_others[..., None] * slope), d_box
 
-    return compiled(forward), compiled(backward)
+    if settings.normalize_factors:
+        # Two programs, for what lies between them is summed over the replicas.
+        read, couple = compiled(read), compiled(couple)
+
+    def forward(logits, *rest):
+        rows, slope, sums = read(logits, *rest)
+        if settings.normalize_factors:
+            sums = global_sum(sums)
+        return couple(rows, sums, *rest), slope
+
+    return forward if settings.normalize_factors else compiled(forward), compiled(backward)
 
 
 def _flat(tensor):

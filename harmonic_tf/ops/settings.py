@@ -2,6 +2,15 @@
 
 import dataclasses
 
+_NOT_NEGATIVE = (
+    "alpha",
+    "margin",
+    "constant_factor",
+    "factor_offset",
+    "focal_alpha",
+    "focal_gamma",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -16,6 +25,8 @@ class Settings:
     constant_factor: float = 1.0
     contrastive: bool = True
     factor_gradient: bool = True
+    factor_offset: float = 1.0
+    normalize_factors: bool = False
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     box_variance: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
@@ -28,7 +39,7 @@ class Settings:
                 "`gamma` must be between 0 and 1, or the harmonic IoU loss is not monotonic. "
                 f"Received: gamma={self.gamma}"
             )
-        for name in ("alpha", "margin", "constant_factor", "focal_alpha", "focal_gamma"):
+        for name in _NOT_NEGATIVE:
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"`{name}` must be finite and not negative. Received: {value}")

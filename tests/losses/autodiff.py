@@ -27,7 +27,12 @@ def plain_loss(y_true, y_pred, settings):
         gamma = settings.gamma if settings.iou_loss == "hiou" else 0.0
         l_loc = l_loc + settings.alpha * ops.power(1 + u, gamma) * (1 - u)
 
-    factor_r, factor_c = 1 + ops.exp(-l_loc), 1 + p
+    factor_r, factor_c = settings.factor_offset + ops.exp(-l_loc), settings.factor_offset + p
+    if settings.normalize_factors:
+        count = ops.sum(positive)
+        means = (ops.sum(positive * factor) / count for factor in (factor_r, factor_c))
+        means = [ops.stop_gradient(mean) / 2 for mean in means]
+        factor_r, factor_c = factor_r / means[0], factor_c / means[1]
     if not settings.harmonic:
         factor_r = factor_c = settings.constant_factor
     elif not settings.factor_gradient:

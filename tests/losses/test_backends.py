@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import reference
 from differentiate import differentiator
-from reference import FORMS, random_case
+from reference import FORMS, VARIATIONS, random_case
 
 from harmonic_tf import pack
 from harmonic_tf.losses import HarmonicDetLoss
@@ -38,8 +38,9 @@ def run_script(script, *arguments, backend="tensorflow"):
 
 
 @every_form
-def test_eager_graph_and_xla_agree(form):
-    loss = HarmonicDetLoss(form, negative_ratio=3.0)
+@pytest.mark.parametrize("variation", ["default", "harmonic norm"])
+def test_eager_graph_and_xla_agree(form, variation):
+    loss = HarmonicDetLoss(form, negative_ratio=3.0, **VARIATIONS[variation])
     runs = {mode: differentiator(loss, mode) for mode in ("eager", "graph", "xla")}
     for seed in range(3):
         y_true, y_pred = random_case(form, seed, rows=50)
