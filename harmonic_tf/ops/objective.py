@@ -8,7 +8,7 @@ from keras import ops
 from harmonic_tf.ops import classification
 from harmonic_tf.ops.compilation import compiled, in_chunks
 from harmonic_tf.ops.coupling import coupled_rows, factor_sums, scales_of
-from harmonic_tf.ops.replicas import global_sum
+from harmonic_tf.ops.replicas import global_sum, replica_count
 
 BACKGROUND = -1
 IGNORED = -2
@@ -142,17 +142,22 @@ def _compiled(settings, columns):
         is_own = classification.is_own(slope, labels(classes))
         return ops.where(is_own, d_own[..., None], d_others[..., None] * slope), d_box
 
-    if settings.normalize_factors:
-        # Two programs, for what lies between them is summed over the replicas.
-        read, couple = compiled(read), compiled(couple)
-
-    def forward(logits, *rest):
+    def alone(logits, *rest):
         rows, slope, sums = read(logits, *rest)
-        if settings.normalize_factors:
-            sums = global_sum(sums)
         return couple(rows, sums, *rest), slope
 
-    return forward if settings.normalize_factors else compiled(forward), compiled(backward)
+    alone, backward = compiled(alone), compiled(backward)
+    if not settings.normalize_factors:
+        return alone, backward
+    read, couple = compiled(read), compiled(couple)
+
+    def forward(logits, *rest):
+        if replica_count() == 1:
+            return alone(logits, *rest)
+        rows, slope, sums = read(logits, *rest)
+        return couple(rows, global_sum(sums), *rest), slope
+
+    return forward, backward
 
 
 def _flat(tensor):
