@@ -68,21 +68,24 @@ def plain_loss():
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests/losses"))
     import autodiff
 
-    from harmonic_tf.ops import Objective
+    from harmonic_tf.ops import Settings
 
-    objective = Objective(classification="focal")
-    return lambda y_true, y_pred: autodiff.plain_loss(y_true, y_pred, objective)
+    settings = Settings(classification="focal")
+    return lambda y_true, y_pred: autodiff.plain_loss(y_true, y_pred, settings)
 
 
-def detection_loss(name):
+def detection_loss(name, **settings):
     from harmonic_tf import losses
 
-    return getattr(losses, name)(classification="focal")
+    return getattr(losses, name)(classification="focal", **settings)
 
 
 VARIANTS = {
     KERAS_CV: keras_cv_pair,
     "HarmonicDetLoss": lambda classes: detection_loss("HarmonicDetLoss"),
+    "HarmonicDetLoss, normalized factors": lambda classes: detection_loss(
+        "HarmonicDetLoss", factor_offset=0.1, normalize_factors=True, factor_gradient=False
+    ),
     "DetectionLoss": lambda classes: detection_loss("DetectionLoss"),
     "HarmonicDetLoss, plain autodiff": lambda classes: plain_loss(),
 }

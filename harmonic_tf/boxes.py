@@ -37,6 +37,12 @@ def encode(boxes, anchors, variance):
 
     Returns:
         Tensor `(..., 4)`: centre y and x in anchor sizes, log ratios of height and width.
+
+    Example:
+
+    >>> box, anchor = ops.array([0.0, 0.0, 20.0, 10.0]), ops.array([0.0, 0.0, 10.0, 10.0])
+    >>> ops.convert_to_numpy(encode(box, anchor, (1, 1, 1, 1)))
+    array([0.       , 0.5      , 0.       , 0.6931472], dtype=float32)
     """
     centre, size = _centre_and_size(boxes)
     anchor_centre, anchor_size = _centre_and_size(anchors)
@@ -67,7 +73,7 @@ def iou(boxes_1, boxes_2):
 
     Args:
         boxes_1: float tensor `(..., 4)` as x1, y1, x2, y2. An inverted box counts as empty.
-        boxes_2: float tensor of the same shape.
+        boxes_2: float tensor that broadcasts with it.
 
     Returns:
         Tensor `(...)` in [0, 1].
@@ -77,17 +83,36 @@ def iou(boxes_1, boxes_2):
     >>> float(iou(ops.array([0.0, 0.0, 2.0, 2.0]), ops.array([1.0, 0.0, 3.0, 2.0])))
     0.3333333432674408
     """
-    inter = _area(
-        ops.concatenate(
-            [
-                ops.maximum(boxes_1[..., :2], boxes_2[..., :2]),
-                ops.minimum(boxes_1[..., 2:], boxes_2[..., 2:]),
-            ],
-            axis=-1,
+    width, height = (
+        ops.maximum(
+            ops.minimum(boxes_1[..., high], boxes_2[..., high])
+            - ops.maximum(boxes_1[..., low], boxes_2[..., low]),
+            0,
         )
+        for low, high in ((0, 2), (1, 3))
     )
+    inter = width * height
     union = _area(boxes_1) + _area(boxes_2) - inter
     return inter / ops.where(union > 0, union, ops.ones_like(union))
+
+
+def pairwise_iou(boxes_1, boxes_2):
+    """Intersection over union of every box of one set with every box of another.
+
+    Args:
+        boxes_1: float tensor `(..., N, 4)` as x1, y1, x2, y2.
+        boxes_2: float tensor `(..., M, 4)`.
+
+    Returns:
+        Tensor `(..., N, M)`, as of `iou`.
+
+    Example:
+
+    >>> first, second = ops.array([[0.0, 0.0, 2.0, 2.0]]), ops.array([[0.0, 0, 1, 2], [3, 3, 4, 4]])
+    >>> ops.convert_to_numpy(pairwise_iou(first, second)).tolist()
+    [[0.5, 0.0]]
+    """
+    return iou(boxes_1[..., :, None, :], boxes_2[..., None, :, :])
 
 
 def clip(boxes, image_size):

@@ -1,5 +1,6 @@
 """Masks of objects, each in the frame of its box: `(..., S, S)`, whatever the image's size."""
 
+import numpy as np
 from keras import ops
 
 
@@ -32,23 +33,34 @@ def resample(masks, boxes, frames, size):
     return ops.matmul(ops.matmul(rows, masks), ops.swapaxes(columns, -1, -2))
 
 
-def _weights(box, frame, cells, size):
-    """How much of each of the box's cells is in each of the frame's, along one axis.
+def bilinear_weights(points, edges, cells):
+    """How much of each of a mask's cells is at each of some points, along one axis.
 
     Args:
-        box: `(..., 2)`, the box's low and high edge.
-        frame: `(..., 2)`, the frame's.
+        points: float `(..., T)`, tensor or NumPy array. Where to look.
+        edges: float `(..., 2)`, of the same kind: the low and high edge of the mask's box. A box
+            without extent shows nothing.
         cells: int S. The mask's cells.
-        size: int T. The frame's.
 
     Returns:
-        `(..., T, S)`.
+        `(..., T, S)`, of the same kind: linear between the centres of the cells, 0 beyond.
+
+    Example:
+
+    >>> bilinear_weights(np.array([0.5, 1.0]), np.array([0.0, 2.0]), 2).tolist()
+    [[1.0, 0.0], [0.5, 0.5]]
     """
-    low, extent = box[..., :1], box[..., 1:] - box[..., :1]
+    xp = np if isinstance(points, np.ndarray) else ops
+    low, extent = edges[..., :1], edges[..., 1:] - edges[..., :1]
     has_extent = extent > 0
+    places = (points - low) / xp.where(has_extent, extent, 1.0) * cells - 0.5
+    numbers = xp.arange(cells, dtype=points.dtype)
+    weights = xp.maximum(1.0 - xp.abs(places[..., None] - numbers), 0.0)
+    return xp.where(has_extent[..., None], weights, 0.0)
+
+
+def _weights(box, frame, cells, size):
+    """The weights at the centres of a frame's `size` cells: `(..., size, cells)`."""
     centres = (ops.arange(size, dtype=box.dtype) + 0.5) / size
-    places = frame[..., :1] + (frame[..., 1:] - frame[..., :1]) * centres
-    places = (places - low) / ops.where(has_extent, extent, 1.0) * cells - 0.5
-    numbers = ops.arange(cells, dtype=box.dtype)
-    weights = ops.maximum(1.0 - ops.abs(places[..., None] - numbers), 0.0)
-    return ops.where(has_extent[..., None], weights, 0.0)
+    points = frame[..., :1] + (frame[..., 1:] - frame[..., :1]) * centres
+    return bilinear_weights(points, box, cells)

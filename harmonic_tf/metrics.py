@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from harmonic_tf.losses.contract import rows_of
-from harmonic_tf.ops import Objective, objective_rows
+from harmonic_tf.ops import Settings, objective_rows
 
 
 class PositiveMetric(keras.metrics.Metric):
@@ -30,7 +30,7 @@ class PositiveMetric(keras.metrics.Metric):
         if reduction not in ("mean", "sum"):
             raise ValueError(f'`reduction` must be "mean" or "sum". Received: {reduction!r}')
         self.reduction = reduction
-        self._objective = Objective(
+        self._settings = Settings(
             classification=classification, box_variance=box_variance, contrastive=False
         )
         self.total = self.add_variable((), initializer="zeros", name="total")
@@ -46,8 +46,8 @@ class PositiveMetric(keras.metrics.Metric):
             keras.tree.map_structure(lambda x: ops.convert_to_tensor(x, dtype="float32"), y)
             for y in (y_true, y_pred)
         )
-        rows = rows_of(y_true, y_pred, self._objective.classification)
-        self.update_from_parts(objective_rows(*rows, self._objective), sample_weight)
+        rows = rows_of(y_true, y_pred, self._settings.classification)
+        self.update_from_parts(objective_rows(*rows, self._settings), sample_weight)
 
     def update_from_parts(self, parts, sample_weight=None):
         """Adds a batch whose `Parts` a loss has already computed.
@@ -73,8 +73,8 @@ class PositiveMetric(keras.metrics.Metric):
     def get_config(self):
         return {
             **super().get_config(),
-            "classification": self._objective.classification,
-            "box_variance": self._objective.box_variance,
+            "classification": self._settings.classification,
+            "box_variance": self._settings.box_variance,
             "reduction": self.reduction,
         }
 

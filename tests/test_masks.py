@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from harmonic_tf.masks import resample
+from harmonic_tf.masks import bilinear_weights, resample
 
 BOX = [10.0, 20.0, 18.0, 28.0]
 MASK = np.random.default_rng(0).random((4, 4)).astype("float32")
@@ -80,3 +80,13 @@ def test_scale_of_the_image_does_not_matter():
     frame = [11.0, 18.0, 19.0, 25.0]
     scaled = shown(MASK, np.array(BOX) * 3 + 7, np.array(frame) * 3 + 7, 5)
     np.testing.assert_allclose(scaled, shown(MASK, BOX, frame, 5), atol=1e-5)
+
+
+def test_weights_of_arrays_and_of_tensors_are_the_same():
+    points, edges = np.array([[0.5, 1.0, 9.0], [1.0, 2.0, 3.0]]), np.array([[0.0, 4.0], [3.0, 3.0]])
+    weights = bilinear_weights(points, edges, 2)
+    assert isinstance(weights, np.ndarray)
+    np.testing.assert_allclose(weights[0], [[0.75, 0], [1, 0], [0, 0]])
+    assert not weights[1].any()
+    tensors = bilinear_weights(ops.convert_to_tensor(points), ops.convert_to_tensor(edges), 2)
+    np.testing.assert_array_equal(ops.convert_to_numpy(tensors), weights)

@@ -3,9 +3,7 @@
 import keras
 
 from harmonic_tf.losses.joint import JointLoss
-from harmonic_tf.ops import BACKGROUND, IGNORED, Objective
-
-_BOX_VARIANCE = (0.1, 0.1, 0.2, 0.2)
+from harmonic_tf.ops import BACKGROUND, IGNORED
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -45,19 +43,28 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
     that `y_pred` has no column for, in a compiled graph; elsewhere it raises.
 
     Args:
-        classification: `"softmax"` (SSD, R-CNN heads) or `"focal"` (RetinaNet).
+        classification: `"softmax"` (SSD, R-CNN heads), `"focal"` (RetinaNet) or `"auto"`: the
+            detector's that it is compiled into, without one softmax.
         alpha: float. Weight of the IoU term in L_loc.
         gamma: float in [0, 1]. Exponent of the harmonic IoU loss.
         margin: float. Difference of p and u that the contrastive term forgives.
         iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
         harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
-            `constant_factor`.
+            `constant_factor`, and the next settings but `contrastive` have no effect.
         contrastive: bool. Whether L_TC is added.
         factor_gradient: bool. Whether the gradient flows through the factors.
+        factor_offset: float. What stands for the 1 in the factors.
+        normalize_factors: bool. Whether each factor is divided by its own unweighted mean over the
+            positives of the global batch and brought to the mean 2, so that the factors say which
+            positives count, and not how much all do. The mean counts as a constant to the gradient.
         box_variance: 4 floats that the deltas were divided by: SSD and KerasCV 0.1, 0.1, 0.2, 0.2;
-            KerasHub 1, 1, 1, 1.
+            KerasHub 1, 1, 1, 1. `"auto"`: the detector's, without one 0.1, 0.1, 0.2, 0.2.
         negative_ratio: float or None. Hard-negative mining as in SSD (there 3): in each image
-            only the negatives with the highest loss enter, this many a positive.
+            only the negatives with the highest loss enter, this many a positive. None: all enter.
+            `"auto"`: as the detector has it, without one None.
+        min_negatives: int. With mining, how many negatives an image brings at least, whatever its
+            positives. With 3 negatives to 0 positives an SSD learns nothing from images without
+            objects; this makes it.
         constant_factor: float. What stands for both factors when `harmonic=False`.
         focal_alpha: float. Weight of the positive class in the focal loss.
         focal_gamma: float. Focusing exponent of the focal loss.
@@ -78,25 +85,9 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
     2.1794
     """
 
-    _settings = (
-        "classification",
-        "alpha",
-        "gamma",
-        "margin",
-        "iou_loss",
-        "harmonic",
-        "contrastive",
-        "factor_gradient",
-        "box_variance",
-        "negative_ratio",
-        "constant_factor",
-        "focal_alpha",
-        "focal_gamma",
-    )
-
     def __init__(
         self,
-        classification="softmax",
+        classification="auto",
         alpha=1.5,
         gamma=0.8,
         margin=0.2,
@@ -104,8 +95,11 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         harmonic=True,
         contrastive=True,
         factor_gradient=True,
-        box_variance=_BOX_VARIANCE,
-        negative_ratio=None,
+        factor_offset=1.0,
+        normalize_factors=False,
+        box_variance="auto",
+        negative_ratio="auto",
+        min_negatives=0,
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
@@ -113,21 +107,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         name="harmonic_det_loss",
         dtype=None,
     ):
-        objective = Objective(
-            classification=classification,
-            alpha=alpha,
-            gamma=gamma,
-            margin=margin,
-            iou_loss=iou_loss,
-            harmonic=harmonic,
-            constant_factor=constant_factor,
-            contrastive=contrastive,
-            factor_gradient=factor_gradient,
-            focal_alpha=focal_alpha,
-            focal_gamma=focal_gamma,
-            box_variance=box_variance,
-        )
-        super().__init__(objective, negative_ratio, reduction, name, dtype)
+        super().__init__(locals())
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -138,19 +118,18 @@ class HarmonicLoss(JointLoss):
     and the form of targets and predictions.
     """
 
-    _settings = tuple(
-        name for name in HarmonicDetLoss._settings if name not in ("alpha", "gamma", "iou_loss")
-    )
-
     def __init__(
         self,
-        classification="softmax",
+        classification="auto",
         margin=0.2,
         harmonic=True,
         contrastive=True,
         factor_gradient=True,
-        box_variance=_BOX_VARIANCE,
-        negative_ratio=None,
+        factor_offset=1.0,
+        normalize_factors=False,
+        box_variance="auto",
+        negative_ratio="auto",
+        min_negatives=0,
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
@@ -158,19 +137,7 @@ class HarmonicLoss(JointLoss):
         name="harmonic_loss",
         dtype=None,
     ):
-        objective = Objective(
-            classification=classification,
-            iou_loss=None,
-            margin=margin,
-            harmonic=harmonic,
-            constant_factor=constant_factor,
-            contrastive=contrastive,
-            factor_gradient=factor_gradient,
-            focal_alpha=focal_alpha,
-            focal_gamma=focal_gamma,
-            box_variance=box_variance,
-        )
-        super().__init__(objective, negative_ratio, reduction, name, dtype)
+        super().__init__(locals(), iou_loss=None)
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -190,20 +157,12 @@ class DetectionLoss(JointLoss):
     1.3863
     """
 
-    _settings = (
-        "classification",
-        "box_variance",
-        "negative_ratio",
-        "constant_factor",
-        "focal_alpha",
-        "focal_gamma",
-    )
-
     def __init__(
         self,
-        classification="softmax",
-        box_variance=_BOX_VARIANCE,
-        negative_ratio=None,
+        classification="auto",
+        box_variance="auto",
+        negative_ratio="auto",
+        min_negatives=0,
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
@@ -211,17 +170,7 @@ class DetectionLoss(JointLoss):
         name="detection_loss",
         dtype=None,
     ):
-        objective = Objective(
-            classification=classification,
-            iou_loss=None,
-            harmonic=False,
-            contrastive=False,
-            constant_factor=constant_factor,
-            focal_alpha=focal_alpha,
-            focal_gamma=focal_gamma,
-            box_variance=box_variance,
-        )
-        super().__init__(objective, negative_ratio, reduction, name, dtype)
+        super().__init__(locals(), iou_loss=None, harmonic=False, contrastive=False)
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -233,26 +182,16 @@ class TaskContrastiveLoss(JointLoss):
     See `HarmonicDetLoss` for the arguments and the form of targets and predictions.
     """
 
-    _settings = ("classification", "margin", "box_variance")
-
     def __init__(
         self,
-        classification="softmax",
+        classification="auto",
         margin=0.2,
-        box_variance=_BOX_VARIANCE,
+        box_variance="auto",
         reduction="sum",
         name="task_contrastive_loss",
         dtype=None,
     ):
-        objective = Objective(
-            classification=classification,
-            margin=margin,
-            iou_loss=None,
-            harmonic=False,
-            constant_factor=0.0,
-            box_variance=box_variance,
-        )
-        super().__init__(objective, None, reduction, name, dtype)
+        super().__init__(locals(), iou_loss=None, harmonic=False, constant_factor=0.0)
 
     def _rows(self, y_true, y_pred):
         rows = super()._rows(y_true, y_pred)

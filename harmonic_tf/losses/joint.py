@@ -1,40 +1,82 @@
 """What all losses on the contract share: rows in, one number out."""
 
-import dataclasses
-
 import keras
 from keras import ops
 
 from harmonic_tf.losses.contract import rows_of
 from harmonic_tf.losses.mining import hard_negatives
-from harmonic_tf.ops import global_sum, objective_rows
+from harmonic_tf.ops import Settings, global_sum, objective_rows
+
+# What "auto" means in a loss without a detector.
+AUTO = {
+    "classification": "softmax",
+    "box_variance": (0.1, 0.1, 0.2, 0.2),
+    "negative_ratio": None,
+}
 
 
 class JointLoss(keras.losses.Loss):
     """A loss that sees the boxes and the classes of a detector together.
 
-    Subclasses choose an `Objective`; this class selects the negatives, divides by the number of
+    A subclass's constructor names its settings, once, with their defaults, and hands them on as
+    `super().__init__(locals())`. This class selects the negatives, divides by the number of
     positives and reduces (13). Computes in float32 (float64 if asked) whatever the policy.
 
     Args:
-        objective: `harmonic_tf.ops.Objective`.
-        negative_ratio: float or None. Hard-negative mining: in each image only the negatives
-            with the highest classification loss enter, at most this many a positive.
-        reduction: `"sum"` (the scalar of equation 13), None (its `(B, A)` terms), or another of
-            Keras's.
-        name: string.
-        dtype: `"float32"` or `"float64"`.
+        arguments: dict. The subclass's `locals()`: fields of `harmonic_tf.ops.Settings`, `"auto"`
+            where a detector may choose; `negative_ratio` and `min_negatives` (see
+            `harmonic_tf.losses.mining`); Keras's `reduction`, `name` and `dtype`.
+        **fixed: the settings that the subclass does not leave open.
     """
 
-    def __init__(self, objective, negative_ratio, reduction, name, dtype):
+    def __init__(self, arguments, **fixed):
+        own = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
+        reduction, name, dtype = (own.pop(key) for key in ("reduction", "name", "dtype"))
         wide = keras.dtype_policies.get(dtype or "float32").compute_dtype == "float64"
         super().__init__(name=name, reduction=reduction, dtype="float64" if wide else "float32")
-        if negative_ratio is not None and not negative_ratio > 0:
-            raise ValueError(
-                f"`negative_ratio` must be positive or None. Received: {negative_ratio}"
-            )
-        self.objective = objective
-        self.negative_ratio = negative_ratio
+        self._arguments = own
+
+        chosen = {k: AUTO[k] if _is_auto(v) else v for k, v in own.items()}
+        self.negative_ratio = chosen.pop("negative_ratio", None)
+        self.min_negatives = chosen.pop("min_negatives", 0)
+        self.objective = Settings(**chosen, **fixed)
+        _check_mining(self.negative_ratio, self.min_negatives)
+
+    def for_detector(self, loss_settings):
+        """This loss as a detector needs it: every `"auto"` is filled from the detector's settings.
+
+        Args:
+            loss_settings: dict. A detector's `loss_settings`: `classification`, `box_variance`,
+                `negative_ratio`.
+
+        Returns:
+            A loss of the same class and config otherwise. `negative_ratio` is the detector's only
+            if it is `"auto"` here: a number or None that was set stays.
+
+        Raises:
+            ValueError: if `classification` or `box_variance` was set, and otherwise than the
+                detector's.
+
+        Example:
+
+        >>> loss = HarmonicDetLoss(negative_ratio=None)
+        >>> settings = {"classification": "focal", "box_variance": [1, 1, 1, 1]}
+        >>> config = loss.for_detector({**settings, "negative_ratio": 3.0}).get_config()
+        >>> config["classification"], config["box_variance"], config["negative_ratio"]
+        ('focal', (1.0, 1.0, 1.0, 1.0), None)
+        """
+        config = self.get_config()
+        for name, wanted in loss_settings.items():
+            if name not in self._arguments:
+                continue
+            if _is_auto(self._arguments[name]):
+                config[name] = wanted
+            elif name != "negative_ratio" and _plain(config[name]) != _plain(wanted):
+                raise ValueError(
+                    f"`{name}` of {type(self).__name__} must be the detector's, {wanted!r}, or "
+                    f'"auto", which takes it from there. Received: {config[name]!r}'
+                )
+        return type(self).from_config(config)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """As any Keras loss; `sample_weight` weighs images, `(B,)`, or rows, `(B, A)`."""
@@ -57,6 +99,14 @@ class JointLoss(keras.losses.Loss):
         Returns:
             `(loss, parts)`: a scalar and a `harmonic_tf.ops.Parts` of `(B, A)` tensors that carry
             no gradient, but for `total`. Rows that mining left out have zeros in them.
+
+        Example:
+
+        >>> y_true = {"box": np.zeros((1, 2, 4)), "classification": np.array([[0, -1]])}
+        >>> y_pred = {"box": np.zeros((1, 2, 4)), "classification": np.zeros((1, 2, 2))}
+        >>> loss, parts = DetectionLoss().with_parts(y_true, y_pred)
+        >>> float(parts.p[0, 0]), float(parts.iou[0, 0])
+        (0.5, 1.0)
         """
         y_true, y_pred = (
             keras.tree.map_structure(lambda x: ops.convert_to_tensor(x, dtype=self.dtype), y)
@@ -72,7 +122,11 @@ class JointLoss(keras.losses.Loss):
         parts = objective_rows(*rows, self.objective)
         if self.negative_ratio is not None:
             chosen = hard_negatives(
-                parts.classification, rows.classes, parts.positive, self.negative_ratio
+                parts.classification,
+                rows.classes,
+                parts.positive,
+                self.negative_ratio,
+                self.min_negatives,
             )
             left_out = parts.total - parts.total  # 0, but NaN stays NaN
             parts = parts._replace(
@@ -90,9 +144,23 @@ class JointLoss(keras.losses.Loss):
         return rows_of(y_true, y_pred, self.objective.classification)
 
     def get_config(self):
-        settings = {**dataclasses.asdict(self.objective), "negative_ratio": self.negative_ratio}
-        return {
-            **super().get_config(),
-            **{name: settings[name] for name in self._settings},
-            "dtype": self.dtype,
+        settings = {
+            name: value if _is_auto(value) else getattr(self.objective, name, value)
+            for name, value in self._arguments.items()
         }
+        return {**super().get_config(), **settings, "dtype": self.dtype}
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _plain(value):
+    return value if isinstance(value, str) else tuple(float(v) for v in value)
+
+
+def _check_mining(ratio, minimum):
+    if ratio is not None and not ratio > 0:
+        raise ValueError(f"`negative_ratio` must be positive or None. Received: {ratio}")
+    if not 0 <= minimum < float("inf"):
+        raise ValueError(f"`min_negatives` must be finite and not negative. Received: {minimum}")

@@ -1,6 +1,6 @@
 """The dense half of the objective: everything that reads all the logits.
 
-Each form has a function `*_rows(logits, label, objective)` of logits `(rows, K)` and labels
+Each form has a function `*_rows(logits, label, settings)` of logits `(rows, K)` and labels
 `(rows,)`, int32, a column of the logits or -1 where a row has none. It returns `Dense`. A NaN or an
 infinity among a row's logits makes its loss NaN.
 """
@@ -33,7 +33,7 @@ class Dense(NamedTuple):
     slope: Any
 
 
-def softmax_rows(logits, label, objective):
+def softmax_rows(logits, label, settings):
     shifted = logits - ops.max(logits, axis=-1, keepdims=True)
     exp = ops.exp(shifted)
     total = row_sum(exp + (logits - logits))
@@ -44,8 +44,8 @@ def softmax_rows(logits, label, objective):
     return Dense(-log_p, p, entropy, p - 1, exp / total[..., None])
 
 
-def focal_rows(logits, label, objective):
-    alpha, gamma = objective.focal_alpha, objective.focal_gamma
+def focal_rows(logits, label, settings):
+    alpha, gamma = settings.focal_alpha, settings.focal_gamma
     score, softplus, log_score = _sigmoid(logits)
     others, slope = _focal(score, softplus, 1 - alpha, gamma)
     wrong, own_softplus, _ = _sigmoid(-_own(logits, label))
@@ -54,7 +54,7 @@ def focal_rows(logits, label, objective):
     others = ops.where(is_own(logits, label), 0.0, others)
     loss = row_sum(others + (logits - logits)) + ops.where(label >= 0, own, 0.0)
     entropy = ops.zeros_like(loss)
-    if objective.contrastive:
+    if settings.contrastive:
         total = ops.maximum(row_sum(score), _TINY)
         products = score * log_score
         entropy = ops.log(total) - row_sum(products) / total

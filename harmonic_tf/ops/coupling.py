@@ -3,9 +3,13 @@
 from keras import ops
 
 from harmonic_tf import boxes
+from harmonic_tf.ops.compilation import row_sum
+
+# Added to factors that are to be divided by their mean, so that they are all 2 if all are 0.
+_TINY = 1e-20
 
 
-def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
+def coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings, scales=(1.0, 1.0)):
     """Equation 12 for the positives, with its derivatives.
 
     Args:
@@ -15,7 +19,9 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         box_pred: `(rows, 4)`. Predicted deltas.
         box_true: `(rows, 4)`. Target deltas.
         positive: `(rows,)` bool.
-        objective: `Objective`.
+        settings: `Settings`.
+        scales: what the two factors are multiplied by, constants to the derivatives; see
+            `scales_of`.
 
     Returns:
         `(parts, derivatives)`. `parts` is a tuple of eight `(rows,)` tensors in the order of
@@ -23,30 +29,27 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
         `(d_loss, d_p, d_box)`: of the first part by `loss`, by `p` with `loss` held, `(rows,)`,
         and by `box_pred`, `(4, rows)`. Where beta_c = p is a factor its dependence is in `d_p`.
     """
-    # Deltas first, so that each is a vector over the rows.
-    box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
-    variance = ops.convert_to_tensor(objective.box_variance, box_pred.dtype)[:, None]
-    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
-    iou, d_iou = _iou_of_deltas(box_pred, box_true, variance)
-    iou_term, d_iou_term = _iou_term(iou, objective)
-    localization = smooth_l1 + iou_term
+    scale_r, scale_c = scales
+    localization, d_smooth_l1, iou, d_iou, d_iou_term = _localization(box_pred, box_true, settings)
     beta_r = ops.exp(-localization)
 
-    if objective.harmonic:
-        factor_r, factor_c = 1 + beta_r, 1 + p
+    if settings.harmonic:
+        factor_r, factor_c = (
+            scale * _factor(beta, settings) for scale, beta in ((scale_r, beta_r), (scale_c, p))
+        )
     else:
-        factor_r = factor_c = objective.constant_factor * ops.ones_like(p)
+        factor_r = factor_c = settings.constant_factor * ops.ones_like(p)
     total = factor_r * loss + factor_c * localization
     d_loss, d_p, d_localization = factor_r, ops.zeros_like(p), factor_c
-    if objective.harmonic and objective.factor_gradient:
-        d_p = localization
-        d_localization = factor_c - loss * beta_r
+    if settings.harmonic and settings.factor_gradient:
+        d_p = scale_c * localization
+        d_localization = factor_c - loss * (scale_r * beta_r)
 
     d_by_iou = d_localization * d_iou_term
     contrast = ops.zeros_like(p)
-    if objective.contrastive:
+    if settings.contrastive:
         gap = p - iou
-        excess = ops.abs(gap) - objective.margin
+        excess = ops.abs(gap) - settings.margin
         weight = 1 / (1 + ops.exp(entropy))
         contrast = weight * ops.maximum(excess, 0.0)
         slope = weight * ops.where(excess > 0, ops.sign(gap), 0.0)
@@ -65,6 +68,43 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, objective):
     d_box = ops.where(positive, d_box, 0.0)
     parts = (total, loss, localization, contrast, beta_r, beta_c, p, iou)
     return parts, (d_loss, d_p, d_box)
+
+
+def factor_sums(p, box_pred, box_true, positive, settings):
+    """What `scales_of` needs to know of these rows.
+
+    Args:
+        p, box_pred, box_true, positive, settings: as for `coupled_rows`.
+
+    Returns:
+        `(3,)`: the sums over the positives of the first factor, of the second, and of 1.
+    """
+    localization, *_ = _localization(box_pred, box_true, settings)
+    factors = [_factor(beta, settings) for beta in (ops.exp(-localization), p)]
+    terms = [ops.where(positive, x, 0.0) for x in (*factors, ops.ones_like(p))]
+    return row_sum(ops.stack(terms))
+
+
+def scales_of(sums):
+    """What brings the mean of each factor to 2, from the sums over all positives there are."""
+    *factors, count = ops.unstack(sums)
+    return tuple(2 * count / ops.where(count > 0, total, 1.0) for total in factors)
+
+
+def _factor(beta, settings):
+    factor = settings.factor_offset + beta
+    return factor + _TINY if settings.normalize_factors else factor
+
+
+def _localization(box_pred, box_true, settings):
+    """L_loc (11) `(rows,)`, and what its derivatives are made of."""
+    # Deltas first, so that each is a vector over the rows.
+    box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
+    variance = ops.convert_to_tensor(settings.box_variance, box_pred.dtype)[:, None]
+    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
+    iou, d_iou = _iou_of_deltas(box_pred, box_true, variance)
+    iou_term, d_iou_term = _iou_term(iou, settings)
+    return smooth_l1 + iou_term, d_smooth_l1, iou, d_iou, d_iou_term
 
 
 def _smooth_l1(box_pred, box_true, variance):
@@ -106,13 +146,13 @@ def _iou_of_deltas(box_pred, box_true, variance):
     return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=0)
 
 
-def _iou_term(iou, objective):
+def _iou_term(iou, settings):
     """alpha times equation 10 (or 9), and its derivative by the IoU."""
-    if objective.iou_loss is None:
+    if settings.iou_loss is None:
         return ops.zeros_like(iou), ops.zeros_like(iou)
-    if objective.iou_loss == "iou":
-        return objective.alpha * (1 - iou), -objective.alpha * ops.ones_like(iou)
-    gamma = objective.gamma
+    if settings.iou_loss == "iou":
+        return settings.alpha * (1 - iou), -settings.alpha * ops.ones_like(iou)
+    gamma = settings.gamma
     rise = ops.exp(gamma * ops.log(1 + iou))
-    value = objective.alpha * rise * (1 - iou)
-    return value, objective.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)
+    value = settings.alpha * rise * (1 - iou)
+    return value, settings.alpha * rise * (gamma * (1 - iou) / (1 + iou) - 1)

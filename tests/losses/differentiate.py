@@ -69,7 +69,7 @@ def main(path):
 
     results = {}
     for form in FORMS:
-        for name in ("default", "fixed factors", "standard"):
+        for name in ("default", "harmonic norm", "standard"):
             settings = VARIATIONS[name]
             y_true, y_pred = (
                 {key: value.astype("float32") for key, value in y.items()}

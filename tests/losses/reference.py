@@ -12,6 +12,8 @@ DEFAULTS = {
     "constant_factor": 1.0,
     "contrastive": True,
     "factor_gradient": True,
+    "factor_offset": 1.0,
+    "normalize_factors": False,
     "focal_alpha": 0.25,
     "focal_gamma": 2.0,
     "box_variance": (0.1, 0.1, 0.2, 0.2),
@@ -33,6 +35,13 @@ VARIATIONS = {
     "constant factors": {"harmonic": False, "constant_factor": 2.0},
     "no contrast": {"contrastive": False},
     "fixed factors": {"factor_gradient": False},
+    "offset": {"factor_offset": 0.3},
+    "normalized": {"normalize_factors": True},
+    "harmonic norm": {
+        "factor_offset": 0.1,
+        "normalize_factors": True,
+        "factor_gradient": False,
+    },
     "standard": {"harmonic": False, "contrastive": False, "iou_loss": None},
     "focal alpha": {"focal_alpha": 0.6},
     "focal gamma 0": {"focal_gamma": 0.0},
@@ -66,8 +75,9 @@ def random_case(form, seed=0, batch=2, rows=40, classes=4, spread=3.0, variance=
 def parts(y_true, y_pred, held=None, **settings):
     """Every row's parts, `(B, A)` each, by the names of `harmonic_tf.ops.Parts`.
 
-    `held` is an earlier result: what carries no gradient (the entropy weight; the factors, if
-    `factor_gradient=False`) is taken from there, so that differences of `total` are the gradient.
+    `held` is an earlier result: what carries no gradient (the entropy weight, the factors' means;
+    the factors, if `factor_gradient=False`) is taken from there, so that differences of `total` are
+    the gradient.
     """
     s = {**DEFAULTS, **settings}
     classes = np.asarray(y_true["classification"]).astype(int)
@@ -85,13 +95,16 @@ def parts(y_true, y_pred, held=None, **settings):
         l_loc = l_loc + s["alpha"] * (1 + u) ** gamma * (1 - u)
 
     beta_r, beta_c = np.exp(-l_loc), p
-    factor_r, factor_c = 1 + beta_r, 1 + beta_c
-    if not s["harmonic"]:
-        factor_r = factor_c = s["constant_factor"]
+    factors = np.stack([s["factor_offset"] + beta_r, s["factor_offset"] + beta_c])
+    means = np.ones((2, 1, 1))
+    if s["normalize_factors"] and positive.any():
+        means = factors[:, positive].mean(1)[:, None, None] / 2
     if held is not None:
-        weight = held["weight"]
-        if s["harmonic"] and not s["factor_gradient"]:
-            factor_r, factor_c = 1 + held["beta_r"], 1 + held["beta_c"]
+        weight, means = held["weight"], held["means"]
+        if not s["factor_gradient"]:
+            factors = held["factors"] * means
+    factors = factors / means
+    factor_r, factor_c = factors if s["harmonic"] else np.full((2, 1, 1), s["constant_factor"])
 
     l_tc = weight * np.maximum(0, np.abs(p - u) - s["margin"])
     l_i = factor_r * ce + factor_c * l_loc + (l_tc if s["contrastive"] else 0)
@@ -103,6 +116,8 @@ def parts(y_true, y_pred, held=None, **settings):
         "classification": np.where(classes == -2, 0, ce),
         **{name: np.where(positive, value, 0) for name, value in only.items()},
         "weight": weight,
+        "factors": factors,
+        "means": means,
     }
 
 

@@ -5,7 +5,7 @@ Run as a program; fails by an assertion.
 
 import numpy as np
 import tensorflow as tf
-from reference import random_case
+from reference import FORMS, VARIATIONS, random_case
 
 from harmonic_tf.losses import HarmonicDetLoss
 
@@ -26,9 +26,9 @@ def value_and_gradients(loss, y_true, y_pred):
     return value, tape.gradient(value, y_pred)
 
 
-def check(form, strategy):
+def check(form, strategy, **settings):
     y_true, y_pred = uneven_case(form)
-    loss = HarmonicDetLoss(form, negative_ratio=3.0)
+    loss = HarmonicDetLoss(form, negative_ratio=3.0, **settings)
     expected_value, expected = value_and_gradients(
         loss, *tf.nest.map_structure(tf.constant, (y_true, y_pred))
     )
@@ -59,6 +59,8 @@ def main():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     check("focal", strategy)
+    for form in FORMS:
+        check(form, strategy, **VARIATIONS["harmonic norm"])
 
 
 if __name__ == "__main__":

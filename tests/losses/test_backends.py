@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import reference
 from differentiate import differentiator
-from reference import FORMS, random_case
+from reference import FORMS, VARIATIONS, random_case
 
 from harmonic_tf import pack
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.ops import compilation, rows
+from harmonic_tf.ops import compilation, objective
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -38,8 +38,9 @@ def run_script(script, *arguments, backend="tensorflow"):
 
 
 @every_form
-def test_eager_graph_and_xla_agree(form):
-    loss = HarmonicDetLoss(form, negative_ratio=3.0)
+@pytest.mark.parametrize("variation", ["default", "harmonic norm"])
+def test_eager_graph_and_xla_agree(form, variation):
+    loss = HarmonicDetLoss(form, negative_ratio=3.0, **VARIATIONS[variation])
     runs = {mode: differentiator(loss, mode) for mode in ("eager", "graph", "xla")}
     for seed in range(3):
         y_true, y_pred = random_case(form, seed, rows=50)
@@ -54,14 +55,14 @@ def test_eager_graph_and_xla_agree(form):
 def test_more_rows_than_a_core_takes_at_once(monkeypatch):
     """Also with a last chunk that is not full, and with sizes that change from call to call."""
     monkeypatch.setattr(compilation, "_NUMBERS_PER_CORE", 40)
-    rows._compiled.cache_clear()
+    objective._compiled.cache_clear()
     for count in (7, 50):
         case = random_case("focal", seed=count, batch=3, rows=count)
         terms = HarmonicDetLoss("focal", reduction=None)(*case)
         expected = reference.parts(*case, classification="focal")
         positives = max(1, expected["positive"].sum())
         np.testing.assert_allclose(terms, expected["total"] / positives, rtol=1e-5)
-    rows._compiled.cache_clear()
+    objective._compiled.cache_clear()
 
 
 def test_one_loss_serves_models_of_different_class_counts():

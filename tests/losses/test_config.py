@@ -18,8 +18,11 @@ SETTINGS = {
     "harmonic": False,
     "contrastive": False,
     "factor_gradient": False,
+    "factor_offset": 0.125,
+    "normalize_factors": True,
     "box_variance": (1.0, 1.0, 0.5, 0.5),
     "negative_ratio": 2.5,
+    "min_negatives": 7,
     "constant_factor": 1.75,
     "focal_alpha": 0.375,
     "focal_gamma": 1.5,
@@ -80,6 +83,59 @@ def test_defaults_are_the_papers():
     assert config["iou_loss"] == "hiou" and config["harmonic"] and config["contrastive"]
 
 
+AUTO = {"classification": "auto", "box_variance": "auto", "negative_ratio": "auto"}
+RETINANET = {"classification": "focal", "box_variance": (1, 1, 1, 1), "negative_ratio": None}
+SSD = {"classification": "softmax", "box_variance": (0.1, 0.1, 0.2, 0.2), "negative_ratio": 3.0}
+JOINT = [losses.HarmonicDetLoss, losses.HarmonicLoss, losses.DetectionLoss]
+
+
+@pytest.mark.parametrize("cls", JOINT)
+def test_auto_without_a_detector_is_softmax_kerascvs_variance_and_no_mining(cls):
+    loss = cls()
+    assert {name: loss.get_config()[name] for name in AUTO} == AUTO
+    assert loss.objective.classification == "softmax"
+    assert loss.objective.box_variance == (0.1, 0.1, 0.2, 0.2)
+    assert loss.negative_ratio is None
+
+
+@pytest.mark.parametrize("cls", JOINT)
+@pytest.mark.parametrize("detector", [RETINANET, SSD])
+def test_auto_is_filled_by_the_detector(cls, detector):
+    before = cls(constant_factor=1.5, name="mine", reduction=None)
+    loss = before.for_detector(detector)
+    assert type(loss) is cls
+    assert loss.get_config() == {**before.get_config(), **detector}
+    assert loss.objective.classification == detector["classification"]
+    assert loss.negative_ratio == detector["negative_ratio"]
+    assert {name: before.get_config()[name] for name in AUTO} == AUTO
+
+
+def test_a_loss_takes_what_it_has_and_leaves_the_rest():
+    loss = losses.TaskContrastiveLoss().for_detector({**SSD, "another": 1})
+    assert loss.get_config()["box_variance"] == SSD["box_variance"]
+    assert loss.negative_ratio is None
+
+
+def test_what_agrees_with_the_detector_may_be_set():
+    loss = losses.HarmonicDetLoss("focal", box_variance=[1.0, 1.0, 1.0, 1.0])
+    assert loss.for_detector(RETINANET).objective == loss.objective
+
+
+@pytest.mark.parametrize("ratio", [None, 1.0])
+def test_a_ratio_that_was_set_stays(ratio):
+    assert losses.DetectionLoss(negative_ratio=ratio).for_detector(SSD).negative_ratio == ratio
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("classification", "softmax"), ("box_variance", (0.1, 0.1, 0.2, 0.2))]
+)
+def test_what_contradicts_the_detector_is_refused(setting, value):
+    loss = losses.HarmonicDetLoss(**{setting: value})
+    with pytest.raises(ValueError, match=f"`{setting}` of HarmonicDetLoss") as error:
+        loss.for_detector(RETINANET)
+    assert repr(value) in str(error.value) and repr(RETINANET[setting]) in str(error.value)
+
+
 def test_compiled_model_keeps_its_loss(tmp_path):
     inputs = keras.Input((3, 2))
     model = keras.Model(inputs, keras.layers.Dense(7)(inputs))
@@ -100,12 +156,15 @@ def test_compiled_model_keeps_its_loss(tmp_path):
         ("alpha", -1),
         ("margin", float("inf")),
         ("constant_factor", -2),
+        ("factor_offset", -0.1),
         ("focal_alpha", float("nan")),
         ("focal_gamma", -1),
         ("classification", "sigmoid"),
         ("iou_loss", "giou"),
         ("box_variance", (0.1, 0.1, 0.2)),
         ("box_variance", (0.1, 0.1, 0.2, 0.0)),
+        ("min_negatives", -1),
+        ("min_negatives", float("inf")),
     ],
 )
 def test_settings_outside_their_range(setting, value):

@@ -11,7 +11,7 @@ from reference import FORMS, VARIATIONS, gradients, random_case
 from reference import loss as reference_loss
 
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss, HarmonicLoss, TaskContrastiveLoss
-from harmonic_tf.ops import Objective
+from harmonic_tf.ops import Settings
 
 pytestmark = pytest.mark.usefixtures("without_compiling")
 
@@ -43,7 +43,7 @@ def test_float64_gradient_equals_central_differences(form, settings):
 def test_gradient_equals_automatic_differentiation(form, settings):
     y_true, y_pred = random_case(form, seed=3, variance=settings.get("box_variance"))
     loss = HarmonicDetLoss(**settings, dtype="float64")
-    plain = functools.partial(plain_loss, objective=Objective(**settings))
+    plain = functools.partial(plain_loss, settings=Settings(**settings))
     _, actual = differentiate(loss, y_true, y_pred)
     _, expected = differentiate(plain, y_true, y_pred)
     for key in expected:

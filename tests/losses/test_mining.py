@@ -9,10 +9,10 @@ from harmonic_tf.losses.mining import hard_negatives
 pytestmark = pytest.mark.usefixtures("without_compiling")
 
 
-def chosen(loss, classes, ratio):
+def chosen(loss, classes, ratio, minimum=0):
     classes = np.array(classes, "float32")
     positive = (classes >= 0).astype("float32")
-    return np.asarray(hard_negatives(np.array(loss, "float32"), classes, positive, ratio))
+    return np.asarray(hard_negatives(np.array(loss, "float32"), classes, positive, ratio, minimum))
 
 
 def test_hardest_negatives_of_each_image():
@@ -24,6 +24,13 @@ def test_hardest_negatives_of_each_image():
 
 def test_image_without_positives_brings_none():
     assert not chosen([[3, 2, 1]], [[-1, -1, -2]], 3.0).any()
+
+
+def test_every_image_brings_a_minimum():
+    classes = [[-1, -1, -1, -2, -1], [0, -1, -1, -1, -1], [0, 0, -1, -1, -1], [-1, -2, -2, -2, -2]]
+    marked = chosen([[5, 9, 1, 9, 7]] * 4, classes, 1.0, 2)
+    expected = [[0, 1, 0, 0, 1], [1, 1, 0, 1, 0], [1, 1, 0, 1, 1], [1, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(marked, np.equal(expected, 1))
 
 
 def test_ties_bring_no_more_than_allowed():
@@ -58,6 +65,20 @@ def test_loss_sums_the_chosen_rows():
     np.testing.assert_allclose(loss, np.log(3) + easy + hard, rtol=1e-6)
     one = DetectionLoss(negative_ratio=1.0)(*batch())
     np.testing.assert_allclose(one, np.log(3) + hard, rtol=1e-6)
+
+
+def test_image_without_objects_teaches_its_hardest_negatives():
+    """The second image has none: with a minimum of one its hardest row enters, over N = 1."""
+    hard = np.log(np.exp(3.0) + 2)
+    loss = DetectionLoss(negative_ratio=1.0, min_negatives=1)(*batch())
+    np.testing.assert_allclose(loss, np.log(3) + 2 * hard, rtol=1e-6)
+    empty = (
+        {key: value[1:] for key, value in batch()[0].items()},
+        {key: value[1:] for key, value in batch()[1].items()},
+    )
+    assert float(DetectionLoss(negative_ratio=3.0)(*empty)) == 0
+    alone = DetectionLoss(negative_ratio=3.0, min_negatives=1)(*empty)
+    np.testing.assert_allclose(alone, hard, rtol=1e-6)
 
 
 def test_parts_of_rows_left_out_are_zero():
