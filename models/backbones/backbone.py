@@ -11,6 +11,10 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
+from harmonic_tf.models.backbones.efficientnet_lite import (
+    efficientnet_lite,
+    load_efficientnet_lite,
+)
 from harmonic_tf.models.backbones.resnet import resnet, resnet_weights
 from harmonic_tf.models.backbones.resnext import load_resnext, resnext101_32x8d
 from harmonic_tf.models.backbones.tiny import tiny
@@ -32,6 +36,9 @@ class Architecture(NamedTuple):
 
 _ARCHITECTURES = {
     "tiny": Architecture(tiny),
+    "efficientnet_lite0": Architecture(efficientnet_lite(1.0, 1.0), load_efficientnet_lite),
+    "efficientnet_lite1": Architecture(efficientnet_lite(1.0, 1.1), load_efficientnet_lite),
+    "efficientnet_lite2": Architecture(efficientnet_lite(1.1, 1.2), load_efficientnet_lite),
     "resnet50": Architecture(resnet("ResNet50", (3, 4, 6, 3)), resnet_weights("ResNet50")),
     "resnet101": Architecture(resnet("ResNet101", (3, 4, 23, 3)), resnet_weights("ResNet101")),
     "resnext101_32x8d": Architecture(resnext101_32x8d, load_resnext),
