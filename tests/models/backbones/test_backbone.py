@@ -58,6 +58,7 @@ def test_config_is_complete():
         "architecture": "tiny",
         "image_size": (32, None),
         "freeze_batch_norm": True,
+        "frozen_level": None,
         "trainable": False,
     }
     again = PyramidBackbone.from_config(config)
