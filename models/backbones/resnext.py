@@ -87,7 +87,7 @@ def load_resnext(network, weights):
 
     Args:
         network: a model with such a `resnext`.
-        weights: string. Path of the file, which ends in .pth or .pt; reading it needs PyTorch.
+        weights: string. Path of the file, which ends in .pth or .pt.
 
     Raises:
         ValueError: if it is no such file, or of another network.

@@ -1,5 +1,17 @@
-"""Weights from the state dict of the same network in PyTorch."""
+"""Weights from the state dict of the same network in PyTorch, read without PyTorch.
 
+A file of `torch.save` is a pickle, and a pickle can run anything. The one here may name an
+`OrderedDict` and tensors, and nothing else.
+"""
+
+import collections
+import io
+import math
+import pickle
+import zipfile
+from typing import NamedTuple
+
+import keras
 import numpy as np
 
 _PARTS = {
@@ -9,26 +21,36 @@ _PARTS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+_DTYPES = {
+    "HalfStorage": "<f2",
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "CharStorage": "<i1",
+    "ShortStorage": "<i2",
+    "IntStorage": "<i4",
+    "LongStorage": "<i8",
+    "ByteStorage": "<u1",
+    "BoolStorage": "?",
+}
+# What a file of PyTorch before 1.6 begins with.
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
 
 
 def read_state_dict(path):
-    """Reads a file that `torch.save` wrote.
+    """Reads a file that `torch.save(model.state_dict(), path)` wrote, of any release of PyTorch.
 
     Returns:
-        Dictionary from name to float32 array.
+        Dictionary from name to array, of the type that was saved.
 
     Raises:
-        ValueError: if PyTorch is not installed, or it is no file of a state dict.
+        ValueError: if it is no file of a state dict, or names anything but tensors.
     """
     try:
-        import torch
-    except ImportError:
-        raise ValueError(
-            f"PyTorch reads the weights {path!r}, and is not installed: pip install torch"
-        ) from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.float().numpy() for name, value in state.items()}
+        with open(path, "rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+            file.seek(0)
+            return _read_zip(file) if is_zip else _read_pickles(file)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
@@ -37,28 +59,137 @@ def read_state_dict(path):
         ) from error
 
 
-def convert(state_dict, network):
+class _Storage(NamedTuple):
+    """A row of numbers in the file, which tensors are views of."""
+
+    dtype: np.dtype
+    key: str
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage; `offset` and `strides` count numbers, not bytes."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple
+    strides: tuple
+
+    def array(self, storages):
+        numbers = storages[self.storage.key]
+        pairs = list(zip(self.shape, self.strides, strict=True))
+        last = self.offset + sum((size - 1) * stride for size, stride in pairs)
+        count = math.prod(self.shape)
+        forwards = min(self.offset, *self.shape, *self.strides, 0) == 0
+        if not forwards or count > len(numbers) or (count and last >= len(numbers)):
+            raise ValueError(f"A tensor {self.shape} reaches beyond the {len(numbers)} numbers.")
+        strides = [stride * numbers.itemsize for stride in self.strides]
+        view = np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides)
+        return np.array(view, order="C")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads pickles of `_Tensor`s, and refuses what is neither a tensor nor their dictionary."""
+
+    def find_class(self, module, name):
+        if module == "torch" and name in _DTYPES:
+            return np.dtype(_DTYPES[name])
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, strides, *_: _Tensor(
+                storage, offset, shape, strides
+            )
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda tensor, *_: tensor
+        raise pickle.UnpicklingError(f"It asks for {module}.{name}, which is no tensor.")
+
+    def persistent_load(self, pid):
+        kind, dtype, key, _, _, *view = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+            raise pickle.UnpicklingError(f"It asks for {pid!r}, which is no storage.")
+        return _Storage(dtype, key)
+
+
+def _load(file):
+    return _Unpickler(file).load()
+
+
+def _tensors_of(state):
+    if not isinstance(state, dict):
+        raise TypeError(f"It holds a {type(state).__name__}.")
+    for name, tensor in state.items():
+        if not isinstance(tensor, _Tensor):
+            raise TypeError(f"{name!r} is a {type(tensor).__name__}.")
+    return state
+
+
+def _read_zip(file):
+    """Since PyTorch 1.6: a zip of the pickle and of a file a storage."""
+    archive = zipfile.ZipFile(file)
+    (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    folder = pickled.removesuffix("/data.pkl")
+    if f"{folder}/byteorder" in archive.namelist():
+        _refuse_big_endian(archive.read(f"{folder}/byteorder") == b"little")
+    tensors = _tensors_of(_load(io.BytesIO(archive.read(pickled))))
+    storages = {
+        storage.key: np.frombuffer(archive.read(f"{folder}/data/{storage.key}"), storage.dtype)
+        for storage in {tensor.storage for tensor in tensors.values()}
+    }
+    return {name: tensor.array(storages) for name, tensor in tensors.items()}
+
+
+def _read_pickles(file):
+    """Before PyTorch 1.6: five pickles, then each storage behind its length, in order of key."""
+    if _load(file) != _MAGIC_NUMBER or _load(file) != _PROTOCOL:
+        raise ValueError("It does not begin as a file of PyTorch.")
+    _refuse_big_endian(_load(file)["little_endian"])
+    tensors = _tensors_of(_load(file))
+    dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in tensors.values()}
+    storages = {}
+    for key in _load(file):
+        size = int.from_bytes(file.read(8), "little") * dtypes[key].itemsize
+        storages[key] = np.frombuffer(file.read(size), dtypes[key])
+    return {name: tensor.array(storages) for name, tensor in tensors.items()}
+
+
+def _refuse_big_endian(is_little):
+    if not is_little:
+        raise ValueError("Its numbers are big-endian.")
+
+
+def dots(name):
+    """`"layer1.0.conv1"` for the layer `"layer1_0_conv1"`."""
+    return name.replace("_", ".")
+
+
+def convert(state_dict, network, torch_name=dots, left_out=("fc.",)):
     """Assigns a state dict to a Keras network with the same layers.
 
     Args:
-        state_dict: mapping from name, such as `"layer1.0.conv1.weight"`, to array. A classifier
-            (`fc.*`) and PyTorch's count of batches are left out.
-        network: `keras.Model` without biases in its convolutions; its layers have the same names,
-            with `_` for the dots.
+        state_dict: mapping from name, such as `"layer1.0.conv1.weight"`, to array. PyTorch's count
+            of batches is left out.
+        network: `keras.Model` without biases in its convolutions.
+        torch_name: function from the name of one of its layers to PyTorch's.
+        left_out: tuple of strings. What the names of PyTorch's classifier begin with, which is left
+            out too.
 
     Raises:
         ValueError: naming what is missing, what the network lacks, or what has another shape. The
             network is then as it was.
     """
     variables = {
-        f"{layer.name.replace('_', '.')}.{_PARTS[variable.name]}": variable
+        f"{torch_name(layer.name)}.{_PARTS[variable.name]}": (variable, _torch_axes(layer))
         for layer in network.layers
         for variable in layer.variables
     }
-    arrays = {name: np.asarray(x) for name, x in state_dict.items() if not _is_left_out(name)}
+    arrays = {
+        name: np.asarray(x)
+        for name, x in state_dict.items()
+        if not name.startswith(left_out) and not name.endswith(".num_batches_tracked")
+    }
     _refuse("lacks", [name for name in variables if name not in arrays])
     _refuse("has, but the network has not,", [name for name in arrays if name not in variables])
-    shapes = {name: _torch_shape(variable) for name, variable in variables.items()}
+    shapes = {name: _torch_shape(*value) for name, value in variables.items()}
     _refuse(
         "has in another shape than expected",
         [
@@ -67,18 +198,19 @@ def convert(state_dict, network):
             if arrays[name].shape != shape
         ],
     )
-    for name, variable in variables.items():
+    for name, (variable, axes) in variables.items():
         array = arrays[name]
-        variable.assign(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
+        variable.assign(array.transpose(np.argsort(axes)) if array.ndim == 4 else array)
 
 
-def _is_left_out(name):
-    return name.startswith("fc.") or name.endswith(".num_batches_tracked")
+def _torch_axes(layer):
+    """Where PyTorch's (filters, channels of a group, rows, columns) lie in a layer's kernel."""
+    return (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
 
 
-def _torch_shape(variable):
+def _torch_shape(variable, axes):
     shape = tuple(variable.shape)
-    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+    return tuple(shape[axis] for axis in axes) if len(shape) == 4 else shape
 
 
 def _refuse(what, names):

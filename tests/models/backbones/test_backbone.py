@@ -7,6 +7,8 @@ from harmonic_tf.models.backbones.backbone import (
     Architecture,
     PyramidBackbone,
     build_backbone,
+    freeze,
+    level_layer_names,
     pyramid_features,
 )
 from harmonic_tf.models.backbones.tiny import tiny
@@ -58,6 +60,7 @@ def test_config_is_complete():
         "architecture": "tiny",
         "image_size": (32, None),
         "freeze_batch_norm": True,
+        "frozen_level": None,
         "trainable": False,
     }
     again = PyramidBackbone.from_config(config)
@@ -126,3 +129,55 @@ def test_a_model_that_does_not_name_its_levels():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)])
     with pytest.raises(ValueError, match="pyramid_level_inputs.*Received: Sequential"):
         pyramid_features(model, ("P3",))
+
+
+def test_frozen_layers_are_those_up_to_the_level():
+    backbone = PyramidBackbone("tiny", (32, 32))
+    freeze(backbone, "P3")
+    for layer in backbone.layers:
+        frozen = layer.name.startswith(("rescaling", "images", "stem", "P2", "P3"))
+        assert layer.trainable != frozen, layer.name
+
+
+def test_frozen_layers_keep_their_statistics_and_weights():
+    backbone = PyramidBackbone("tiny", (32, 32), frozen_level="P3")
+    before = {x.path: np.array(x) for x in backbone.weights}
+    backbone(np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)), training=True)
+    changed = {x.path for x in backbone.weights if np.any(np.array(x) != before[x.path])}
+    assert {path.split("_")[0] for path in changed} == {"P4", "P5"}
+    assert {x.path.split("_")[0] for x in backbone.trainable_weights} == {"P4", "P5"}
+
+
+@pytest.mark.parametrize("level", ["P2", "P5"])
+def test_what_is_frozen_survives_saving(level, tmp_path):
+    backbone = PyramidBackbone("tiny", (32, 32), freeze_batch_norm=True)
+    freeze(backbone, level)
+    file = tmp_path / "backbone.keras"
+    backbone.save(file)
+    again = keras.saving.load_model(file)
+    assert again.get_config() == backbone.get_config()
+    assert again.get_config()["frozen_level"] == level
+    paths = [[x.path for x in model.trainable_weights] for model in (again, backbone)]
+    assert paths[0] == paths[1]
+
+
+def test_a_level_that_cannot_be_frozen():
+    with pytest.raises(ValueError, match="no level P6; it has P2, P3, P4, P5"):
+        build_backbone("tiny", (32, 32), frozen_level="P6")
+
+
+def test_levels_that_share_a_layer_are_features_but_have_no_layers_of_their_own():
+    """As those of KerasHub's `RetinaNetBackbone` do."""
+
+    class Pyramid(keras.layers.Layer):
+        def call(self, x):
+            return {"P3": 2 * x, "P4": 3 * x}
+
+    images = keras.Input((4, 4, 3))
+    levels = Pyramid(name="fpn")(images)
+    backbone = keras.Model(images, levels)
+    backbone.pyramid_outputs = levels
+    features = pyramid_features(backbone, ("P4", "P3"))(np.ones((1, 4, 4, 3)))
+    assert np.all(features["P3"] == 2) and np.all(features["P4"] == 3)
+    with pytest.raises(ValueError, match="layer for each of P3, P4. .* with layers fpn, fpn$"):
+        level_layer_names(backbone)

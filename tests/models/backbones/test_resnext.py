@@ -1,5 +1,3 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -7,7 +5,7 @@ import pytest
 from harmonic_tf.models.backbones import backbone as backbones
 from harmonic_tf.models.backbones.backbone import PyramidBackbone, build_backbone
 from harmonic_tf.models.backbones.resnext import resnext
-from harmonic_tf.models.backbones.torch_weights import convert, read_state_dict
+from harmonic_tf.models.backbones.torch_weights import convert
 
 DEPTHS, WIDTHS, GROUPS = (1, 2, 1, 1), (16, 24, 32, 40), 4
 
@@ -92,27 +90,6 @@ def test_features_are_those_of_pytorch(miniature):
         np.testing.assert_allclose(received[level], expected[level], rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_of_pytorch_is_read(tmp_path):
-    torch = pytest.importorskip("torch")
-    state = random_state_dict()
-    file = tmp_path / "miniature.pth"
-    torch.save({name: torch.tensor(x) for name, x in state.items()}, file)
-    received = read_state_dict(str(file))
-    assert received.keys() == state.keys()
-    for name in state:
-        np.testing.assert_array_equal(received[name], state[name])
-
-
-@pytest.mark.parametrize("content", [[1.0], {"epoch": 3}, None])
-def test_a_file_that_is_no_state_dict(content, tmp_path):
-    torch = pytest.importorskip("torch")
-    file = tmp_path / "other.pth"
-    if content is not None:
-        torch.save(content, file)
-    with pytest.raises(ValueError, match="other.pth.*expected a dictionary from name to tensor"):
-        read_state_dict(str(file))
-
-
 def test_the_state_dict_is_assigned_by_name(miniature):
     state = random_state_dict()
     convert(state, miniature)
@@ -156,12 +133,6 @@ def test_strides_see_the_pixels_that_pytorch_sees(miniature):
     pad = miniature.get_layer("conv1_pad")
     assert pad.padding == ((3, 3), (3, 3))
     assert miniature.get_layer("layer2_0_conv2").padding == "valid"
-
-
-def test_pytorch_is_asked_for_where_it_is_needed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match="'a.pth', and is not installed: pip install torch"):
-        read_state_dict("a.pth")
 
 
 def test_imagenet_weights_are_the_users_to_download(monkeypatch):

@@ -42,7 +42,7 @@ def application():
 
 @pytest.fixture(scope="module")
 def vgg16(application):
-    def build(include_top, weights):
+    def build(include_top, weights, input_shape):
         assert include_top and weights == "imagenet"
         return application
 
