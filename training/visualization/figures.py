@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from harmonic_tf.training.evaluation.average_precision import box_ious
 from harmonic_tf.training.files import write_bytes
 from harmonic_tf.training.visualization.drawing import PALETTE
 
@@ -126,7 +127,6 @@ def score_iou_pairs(evaluation):
         Tuple of float arrays (N,), `(scores, ious)`. IoU is 0 where the image has no object of
         that class. Crowd regions are no objects.
     """
-    from faster_coco_eval import mask
 
     def by_place(items):
         groups = defaultdict(list)
@@ -139,11 +139,8 @@ def score_iou_pairs(evaluation):
     for place, found in by_place(evaluation.detections).items():
         scores += [item["score"] for item in found]
         here = [item["bbox"] for item in objects.get(place, ())]
-        if here:
-            overlaps = mask.iou([item["bbox"] for item in found], here, [0] * len(here))
-            ious += overlaps.max(axis=1).tolist()
-        else:
-            ious += [0.0] * len(found)
+        overlaps = box_ious([item["bbox"] for item in found], here)
+        ious += overlaps.max(axis=1, initial=0.0).tolist()
     return np.array(scores, float), np.array(ious, float)
 
 
