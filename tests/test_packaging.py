@@ -1,5 +1,6 @@
 """The wheel holds the whole package, wherever it is installed and started."""
 
+import configparser
 import os
 import subprocess
 import sys
@@ -19,6 +20,17 @@ import harmonic_tf, harmonic_tf.models, harmonic_tf.training, harmonic_tf.traini
 for module in (harmonic_tf.models, harmonic_tf.training, harmonic_tf.training.data):
     print(module.__file__)
 """
+
+
+def test_every_package_is_named():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    found = {
+        ".".join((*place.split("/"), *file.parent.relative_to(ROOT / folder).parts))
+        for folder, place in FOLDERS.items()
+        for file in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(settings["options"]["packages"].split()) == found
 
 
 @pytest.fixture(scope="module")

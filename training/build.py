@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
-from harmonic_tf.training.recipe import LOSSES
+from harmonic_tf.training.losses import build_loss
 
 
 def load_both(recipe):
@@ -104,19 +104,3 @@ def dtype_policy(name):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def build_loss(name, loss_settings: dict):
-    """The loss of a recipe, in the form that a detector asks for.
-
-    Args:
-        name: str. A key of `LOSSES`.
-        loss_settings: dict. The detector's own `loss_settings`.
-
-    Returns:
-        keras.losses.Loss on the contract of harmonic_tf.
-    """
-    import harmonic_tf.losses
-
-    class_name, extra = LOSSES[name]
-    return getattr(harmonic_tf.losses, class_name)(**loss_settings, **extra)

@@ -15,17 +15,8 @@ import yaml
 
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes
-
-LossName = Literal["standard", "standard_x2", "constant_factors", "harmonic", "harmonic_det"]
-
-#: Name -> class of harmonic_tf.losses, and its arguments beyond those that the detector asks for.
-LOSSES = {
-    "standard": ("DetectionLoss", {}),
-    "standard_x2": ("DetectionLoss", {"constant_factor": 2.0}),
-    "constant_factors": ("HarmonicDetLoss", {"harmonic": False, "constant_factor": 2.0}),
-    "harmonic": ("HarmonicLoss", {}),
-    "harmonic_det": ("HarmonicDetLoss", {}),
-}
+from harmonic_tf.training.losses import LOSSES as LOSSES
+from harmonic_tf.training.losses import check_loss, file_name, normal_form
 
 # The names alone: to import harmonic_tf.models takes seconds.
 _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_name("registry.py")
@@ -112,12 +103,15 @@ class Recipe(Settings):
     'ssd_tiny'
     """
 
-    loss: LossName = "harmonic_det"
-    """What to minimise: the paper's harmonic_det, a part of it, the standard loss, or a control."""
+    loss: str = "harmonic_det"
+    """What to minimise: the paper's harmonic_det, harmonic_norm (its factors without gradient,
+    divided by their mean), harmonic (no IoU loss), standard, or a control: standard_x2,
+    constant_factors. Settings follow a colon: harmonic_det:alpha=1,margin=0.1"""
     seed: int = 1
     """Determines initial weights, order of the images and their augmentation."""
 
     def __post_init__(self):
+        object.__setattr__(self, "loss", normal_form(self.loss))
         for field in ("epochs", "batch_size", "evaluate_every"):
             _require(self, field, lambda value: value >= 1, "at least 1")
         for field in ("learning_rate", "clip_norm"):
@@ -128,14 +122,23 @@ class Recipe(Settings):
         _require(self, "image_size", lambda value: min(value) >= 1, "two positive sizes")
 
     @property
-    def name(self) -> str:
-        """Name for this run's folder, such as `bccd-ssd_tiny-harmonic_det-seed1`."""
+    def subject(self) -> str:
+        """What is trained on what, such as `bccd-ssd_tiny`; valid as a file's name."""
         source, _, rest = self.data.partition(":")
         described = source == "shapes" or not rest
         data = source if described else Path(rest).name if source != "tfds" else rest
         data = re.sub(r"[^\w.-]+", "_", data).strip("._") or source
-        model = f"{self.model}-{self.backbone}" if self.backbone else self.model
-        return f"{data}-{model}-{self.loss}-seed{self.seed}"
+        return "-".join(filter(None, (data, self.model, self.backbone)))
+
+    @property
+    def variant(self) -> str:
+        """What the runs of a comparison differ in, such as `harmonic_det-seed1`."""
+        return f"{file_name(self.loss)}-seed{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Name for this run's folder, such as `bccd-ssd_tiny-harmonic_det-seed1`."""
+        return f"{self.subject}-{self.variant}"
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -147,11 +150,15 @@ def resolve(recipe: Recipe) -> Recipe:
     Returns:
         Recipe. None is left only where the data source or the model itself decides.
 
+    Raises:
+        UserError: If there is no such preset, or the loss has no such settings.
+
     Example:
 
     >>> resolve(Recipe(batch_size=8)).epochs, resolve(Recipe(batch_size=8)).batch_size
     (50, 8)
     """
+    check_loss(recipe.loss)
     defaults = model_defaults(recipe.model)
     missing = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
     return dataclasses.replace(recipe, **missing)

@@ -9,13 +9,12 @@ import pytest
 
 from harmonic_tf.training.build import (
     build_batches,
-    build_loss,
     build_optimizer,
     build_strategy,
     dtype_policy,
 )
 from harmonic_tf.training.data import load_data
-from harmonic_tf.training.recipe import LOSSES, Recipe
+from harmonic_tf.training.recipe import Recipe
 
 
 def test_the_learning_rate_warms_up_and_returns_to_zero():
@@ -57,24 +56,3 @@ def test_the_dtype_policy_is_put_back():
     with dtype_policy("mixed_bfloat16"):
         assert keras.layers.Dense(1).compute_dtype == "bfloat16"
     assert keras.layers.Dense(1).compute_dtype == "float32"
-
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("classification", ["softmax", "focal"])
-def test_every_loss_takes_the_detectors_settings(name, classification):
-    settings = {
-        "classification": classification,
-        "box_variance": (0.1, 0.1, 0.2, 0.2),
-        "negative_ratio": 3.0,
-    }
-    config = build_loss(name, settings).get_config()
-    assert {key: config[key] for key in settings} == settings
-
-
-def test_the_controls_differ_from_what_they_control():
-    configs = {name: build_loss(name, {}).get_config() for name in LOSSES}
-    assert configs["standard"]["constant_factor"] == 1.0
-    assert configs["standard_x2"]["constant_factor"] == 2.0
-    assert configs["constant_factors"]["constant_factor"] == 2.0
-    assert not configs["constant_factors"]["harmonic"]
-    assert configs["harmonic_det"]["harmonic"]

@@ -60,6 +60,8 @@ def test_numbers_as_people_write_them(tmp_path):
         ("clip_norm: .nan", "clip_norm: expected greater than 0; received nan"),
         ("warmup: 1", "warmup: expected at least 0 and below 1; received 1.0"),
         ("loss: best", "loss: expected one of standard, standard_x2, .*; received 'best'"),
+        ("loss: harmonic_det:alpha", "loss: expected harmonic_det:key=value"),
+        ("loss: 3", r"loss: expected text; received 3 \(int\)"),
         ("strategy: no", r"strategy: expected one of none, mirrored; received False \(bool\)"),
         ("class_names: cat", "class_names: expected a list of str or null; received 'cat'"),
         ("class_names: [cat, 3]", "class_names: expected a list of str or null"),
@@ -96,6 +98,15 @@ def test_every_preset_says_how_it_is_trained():
         assert dataclasses.replace(Recipe(), **defaults)
 
 
+def test_a_loss_with_settings_survives_yaml_and_is_checked_when_resolved(tmp_path):
+    recipe = Recipe(loss="harmonic_det: margin=.1, alpha=2")
+    assert recipe.loss == "harmonic_det:alpha=2,margin=0.1"
+    assert read_recipe(write_recipe(recipe, tmp_path / "recipe.yaml")) == recipe
+    assert resolve(recipe).loss == recipe.loss
+    with pytest.raises(UserError, match="has no setting 'marg'; did you mean 'margin'"):
+        resolve(Recipe(loss="harmonic_det:marg=0.1"))
+
+
 def test_a_preset_that_is_not_there():
     with pytest.raises(UserError, match="no preset 'sdd_tiny'; did you mean 'ssd_tiny'"):
         resolve(Recipe(model="sdd_tiny"))
@@ -113,5 +124,7 @@ def test_a_preset_that_is_not_there():
 )
 def test_the_name_of_a_run(data, name):
     assert Recipe(data=data, seed=4).name == f"{name}-ssd_tiny-harmonic_det-seed4"
+    loss = Recipe(data=data, loss="harmonic_det:margin=0.1,alpha=2")
+    assert loss.name == f"{name}-ssd_tiny-harmonic_det-alpha=2-margin=0.1-seed1"
     other = Recipe(data=data, seed=4, backbone="resnet50")
     assert other.name == f"{name}-ssd_tiny-resnet50-harmonic_det-seed4"

@@ -1,1 +1,4 @@
-"""Several losses, trained from the same seeds and compared pair by pair."""
+"""Several losses, trained from the same seeds and compared pair by pair.
+
+Outsiders use `run.compare`, which returns a `report.Comparison`.
+"""

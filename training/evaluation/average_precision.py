@@ -63,6 +63,28 @@ def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids,
     return metrics, per_class
 
 
+def box_ious(boxes, others):
+    """IoU of every box with every other.
+
+    Args:
+        boxes: array (N, 4). x, y, width, height.
+        others: array (M, 4).
+
+    Returns:
+        float array (N, M). 0 where both have no area.
+
+    Example:
+
+    >>> box_ious([[0, 0, 4, 2]], [[2, 0, 4, 2], [4, 0, 4, 2]]).round(3).tolist()
+    [[0.333, 0.0]]
+    """
+    from faster_coco_eval import mask
+
+    boxes, others = (np.reshape(rows, (-1, 4)).astype(float) for rows in (boxes, others))
+    found = mask.iou(boxes, others, [0] * len(others))
+    return np.reshape(found, (len(boxes), len(others)))
+
+
 def _precision(image_ids, ground_truth, detections, category_ids, iou_type):
     """Precision by IoU threshold, recall, category in rising id, area (all, small, ...)."""
     from faster_coco_eval import COCO, COCOeval_faster

@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from harmonic_tf.masks import resample
-from harmonic_tf.training.evaluation.masks import encode, paste
+from harmonic_tf.training.evaluation.masks import paste
+from harmonic_tf.training.rle import encode
 
 
 def check_detector(model) -> None:

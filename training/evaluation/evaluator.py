@@ -9,10 +9,10 @@ from harmonic_tf.metrics import InconsistencyCoefficient, MeanScore
 from harmonic_tf.training.data import eval_batches, network_boxes
 from harmonic_tf.training.evaluation.average_precision import coco_metrics
 from harmonic_tf.training.evaluation.detections import check_detector, coco_results, to_original
-from harmonic_tf.training.evaluation.masks import rle
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.labels import Labels
 from harmonic_tf.training.progress import progress_bar
+from harmonic_tf.training.rle import as_rle
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def ground_truth_of(data, masks=False) -> list:
                 "difficult": difficult,
             }
             if masks:
-                item["segmentation"] = rle(mask, size) if mask else None
+                item["segmentation"] = as_rle(mask, size) if mask else None
             ground_truth.append(item)
     return ground_truth
 

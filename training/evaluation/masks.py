@@ -1,6 +1,10 @@
-"""Masks of objects in an image's pixels: from the frame of a box, and to and from run lengths."""
+"""Masks of objects in an image's pixels, from the frames of their boxes."""
 
 import numpy as np
+
+from harmonic_tf.training.rle import decode, encode
+
+__all__ = ["decode", "encode", "paste"]
 
 THRESHOLD = 0.5
 
@@ -38,56 +42,6 @@ def paste(mask, box, size):
     )
     image[window] = rows @ (mask @ columns.T) >= THRESHOLD
     return image
-
-
-def encode(mask):
-    """The run lengths of a mask.
-
-    Args:
-        mask: bool array `(height, width)`.
-
-    Returns:
-        Dict. COCO's compressed RLE: `size` [height, width] and `counts`, str.
-
-    Example:
-
-    >>> decode(encode(np.eye(2, dtype=bool))).tolist()
-    [[True, False], [False, True]]
-    """
-    flat = np.ravel(mask, order="F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(changes, prepend=0, append=flat.size).tolist()
-    # The first run is of what is off.
-    counts = [0, *counts] if flat[0] else counts
-    return rle({"size": list(mask.shape), "counts": counts}, mask.shape)
-
-
-def rle(segmentation, size):
-    """An annotated mask as run lengths.
-
-    Args:
-        segmentation: mask in COCO's forms: list of polygons, or RLE, compressed or not.
-        size: (int, int). Height and width of the image.
-
-    Returns:
-        Dict. COCO's compressed RLE, as `encode` gives it.
-    """
-    from faster_coco_eval import mask
-
-    height, width = map(int, size)
-    found = mask.segmToRle(segmentation, width, height)
-    counts = found["counts"]
-    return {
-        "size": [int(length) for length in found["size"]],
-        "counts": counts.decode() if isinstance(counts, bytes) else counts,
-    }
-
-
-def decode(rle):
-    """The mask of compressed run lengths, a bool array `(height, width)`."""
-    from faster_coco_eval import mask
-
-    return mask.decode(rle).astype(bool)
 
 
 def _weights(low, high, cells, length):

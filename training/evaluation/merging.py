@@ -6,10 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from harmonic_tf.training.evaluation.average_precision import MAX_DETECTIONS
+from harmonic_tf.training.evaluation.average_precision import MAX_DETECTIONS, box_ious
 
 MERGES = ("nms", "soft-nms")
-_SMALLEST = np.finfo(np.float64).tiny
 
 
 def suppression(method, iou_threshold) -> Callable:
@@ -77,12 +76,13 @@ def nms(boxes, scores, iou_threshold):
         Tuple `(rows, scores)`, (K,) each: which boxes are kept, the best first, and their scores.
         Of boxes with the same score the first is the better.
     """
+    ious = box_ious(boxes, boxes)
     left = np.argsort(-scores, kind="stable")
     rows = []
     while left.size:
         best, left = left[0], left[1:]
         rows.append(best)
-        left = left[overlaps(boxes[best], boxes[left]) <= iou_threshold]
+        left = left[ious[best, left] <= iou_threshold]
     rows = np.asarray(rows, np.intp)
     return rows, scores[rows]
 
@@ -103,29 +103,14 @@ def soft_nms(boxes, scores, sigma=0.5, min_score=0.001):
         Tuple `(rows, scores)`, (K,) each: which boxes are kept, the best first, and the scores
         that they have left.
     """
-    scores = scores.copy()
+    ious, scores = box_ious(boxes, boxes), scores.copy()
     left = np.flatnonzero(scores >= min_score)
     rows = []
     while left.size:
         best = left[np.argmax(scores[left])]
         rows.append(best)
         left = left[left != best]
-        scores[left] *= np.exp(-np.square(overlaps(boxes[best], boxes[left])) / sigma)
+        scores[left] *= np.exp(-np.square(ious[best, left]) / sigma)
         left = left[scores[left] >= min_score]
     rows = np.asarray(rows, np.intp)
     return rows, scores[rows]
-
-
-def overlaps(box, boxes):
-    """IoU (N,) of one box (4,) with others (N, 4), x, y, width, height; 0 without area.
-
-    Example:
-
-    >>> overlaps(np.array([0, 0, 4, 2]), np.array([[2, 0, 4, 2], [4, 0, 4, 2]])).round(3)
-    array([0.333, 0.   ])
-    """
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    union = box[2:].prod() + boxes[:, 2:].prod(axis=1) - shared
-    return shared / np.maximum(union, _SMALLEST)

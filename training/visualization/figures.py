@@ -12,17 +12,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from harmonic_tf.training.evaluation.average_precision import box_ious
 from harmonic_tf.training.files import write_bytes
 from harmonic_tf.training.visualization.drawing import PALETTE
 
 HISTORY_FILE = "history.csv"
 HARMONIOUS = 0.5
 
+#: Column of the history -> what its curve is called. Any other `..._loss` goes by its own name.
 LOSSES = {
     "loss": "total",
     "classification_loss": "classification",
     "box_loss": "box",
     "contrastive_loss": "task-contrastive",
+    "coupling_loss": "coupling: what the factors add",
     "arm_loss": "anchor refinement",
     "rpn_loss": "region proposals",
     "first_stage_loss": "first head",
@@ -31,7 +34,9 @@ LOSSES = {
 }
 PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "segm_AP": "AP of masks"}
 
-_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9)]
+# What a column was called in runs made by 0.1 -> what it is called.
+_OLDER_NAMES = {"aic": "inconsistency"}
+_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9, 6)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
 
@@ -54,7 +59,7 @@ def read_history(folder) -> dict:
         rows = list(csv.DictReader(file))
     try:
         return {
-            name: np.array([float(row[name] or math.nan) for row in rows])
+            _OLDER_NAMES.get(name, name): np.array([float(row[name] or math.nan) for row in rows])
             for name in (rows[0] if rows else {})
         }
     except (TypeError, ValueError) as error:
@@ -62,7 +67,7 @@ def read_history(folder) -> dict:
 
 
 def training_curves(history) -> Figure:
-    """Parts of the loss, and AP on the evaluation data, by epoch.
+    """The loss and the parts that it is the sum of, and AP on the evaluation data, by epoch.
 
     Args:
         history: dict. Name of column -> array (epochs,). Missing columns are left out.
@@ -71,7 +76,7 @@ def training_curves(history) -> Figure:
         matplotlib Figure.
     """
     figure, (losses, precisions) = _figure(2)
-    _lines(losses, history, LOSSES, "training loss")
+    _lines(losses, history, _losses_of(history), "training loss")
     _lines(precisions, history, PRECISIONS, "AP, %")
     losses.set_ylim(bottom=0)
     precisions.set_ylim(bottom=0)
@@ -104,13 +109,13 @@ def inconsistency(history) -> Figure:
     The mean score is drawn beside it, since AIC changes with that alone.
 
     Args:
-        history: dict. With `aic`, and `mean_p` if known.
+        history: dict. With `inconsistency`, and `mean_p` if known.
 
     Returns:
         matplotlib Figure.
     """
     figure, (axes,) = _figure(1)
-    names = {"aic": r"AIC, mean $|p - \mathrm{IoU}|$", "mean_p": r"mean score $p$"}
+    names = {"inconsistency": r"AIC, mean $|p - \mathrm{IoU}|$", "mean_p": r"mean score $p$"}
     _lines(axes, history, names, "training positives")
     axes.set_ylim(0, 1)
     return figure
@@ -126,7 +131,6 @@ def score_iou_pairs(evaluation):
         Tuple of float arrays (N,), `(scores, ious)`. IoU is 0 where the image has no object of
         that class. Crowd regions are no objects.
     """
-    from faster_coco_eval import mask
 
     def by_place(items):
         groups = defaultdict(list)
@@ -139,11 +143,8 @@ def score_iou_pairs(evaluation):
     for place, found in by_place(evaluation.detections).items():
         scores += [item["score"] for item in found]
         here = [item["bbox"] for item in objects.get(place, ())]
-        if here:
-            overlaps = mask.iou([item["bbox"] for item in found], here, [0] * len(here))
-            ious += overlaps.max(axis=1).tolist()
-        else:
-            ious += [0.0] * len(found)
+        overlaps = box_ious([item["bbox"] for item in found], here)
+        ious += overlaps.max(axis=1, initial=0.0).tolist()
     return np.array(scores, float), np.array(ious, float)
 
 
@@ -229,9 +230,9 @@ def save_run_figures(folder, evaluation=None) -> list:
     """
     history = read_history(folder)
     drawings = {
-        "curves.png": (training_curves, (*LOSSES, *PRECISIONS)),
+        "curves.png": (training_curves, (*_losses_of(history), *PRECISIONS)),
         "factors.png": (harmonic_factors, ("beta_r", "beta_c")),
-        "aic.png": (inconsistency, ("aic",)),
+        "aic.png": (inconsistency, ("inconsistency",)),
     }
     figures = {
         name: draw(history)
@@ -242,6 +243,12 @@ def save_run_figures(folder, evaluation=None) -> list:
         figures["consistency.png"] = consistency(*score_iou_pairs(evaluation))
     target = Path(folder) / "figures"
     return [save_figure(figure, target / name) for name, figure in figures.items()]
+
+
+def _losses_of(history):
+    """Columns of the history that are losses -> what their curves are called."""
+    others = [name for name in history if name.endswith("_loss") and name not in LOSSES]
+    return {**LOSSES, **{name: name.removesuffix("_loss").replace("_", " ") for name in others}}
 
 
 def _figure(columns, size=None):
@@ -261,7 +268,7 @@ def _lines(axes, history, names, label):
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    for color, (column, name) in zip(_COLORS, names.items(), strict=False):
+    for number, (column, name) in enumerate(names.items()):
         values = np.asarray(history.get(column, ()))
         known = np.isfinite(values)
         if known.any():
@@ -270,7 +277,8 @@ def _lines(axes, history, names, label):
             axes.plot(
                 epochs[known],
                 values[known],
-                color=color,
+                color=_COLORS[number % len(_COLORS)],
+                linestyle="-" if number < len(_COLORS) else "--",
                 label=name,
                 linewidth=1.8,
                 marker="o" if few else None,

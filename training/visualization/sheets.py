@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from harmonic_tf.training.evaluation.masks import decode, rle
 from harmonic_tf.training.files import write_bytes
+from harmonic_tf.training.rle import as_rle, decode
 from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes, grid
 
 
@@ -52,7 +52,7 @@ def save_detection_sheet(
 def _draw_objects(record, data):
     objects, size = record.objects, (record.height, record.width)
     nothing = np.zeros(size, bool)
-    masks = [decode(rle(mask, size)) if mask else nothing for mask in objects.segmentations]
+    masks = [decode(as_rle(mask, size)) if mask else nothing for mask in objects.segmentations]
     return draw_boxes(_image(record), objects.boxes, objects.classes, data.class_names, masks=masks)
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from harmonic_tf.training.evaluation.average_precision import METRICS, coco_metrics
-from harmonic_tf.training.evaluation.masks import decode, encode, rle
+from harmonic_tf.training.evaluation.average_precision import METRICS, box_ious, coco_metrics
+from harmonic_tf.training.rle import as_rle, decode, encode
 
 
 def truth(bbox, image=0, category=1, **more):
@@ -69,12 +69,12 @@ def random_case_of_masks(seed):
     for item in ground_truth:
         item["segmentation"] = [ellipse(item["bbox"], rng)]
         if item["iscrowd"]:
-            flat = decode(rle(item["segmentation"], SIZE)).ravel(order="F")
+            flat = decode(as_rle(item["segmentation"], SIZE)).ravel(order="F")
             edges = np.flatnonzero(np.diff(flat)) + 1
             counts = np.diff(edges, prepend=0, append=flat.size).tolist()
             item["segmentation"] = {"size": SIZE, "counts": [0] * int(flat[0]) + counts}
     for item in detections:
-        item["segmentation"] = rle([ellipse(item["bbox"], rng)], SIZE)
+        item["segmentation"] = as_rle([ellipse(item["bbox"], rng)], SIZE)
     nothing = {"segmentation": encode(np.zeros(SIZE, bool)), "score": 0.9}
     detections += [{**ground_truth[0], **nothing}, {**ground_truth[-1], **nothing}]
     return image_ids, ground_truth, detections, *classes
@@ -144,7 +144,7 @@ def test_masks_equal_pycocotools(seed, capsys):
     expected, expected_per_class = by_pycocotools(*case, iou_type="segm")
     of_boxes, _ = by_pycocotools(*case)
     capsys.readouterr()
-    in_runs = [{**i, "segmentation": rle(i["segmentation"], SIZE)} for i in ground_truth]
+    in_runs = [{**i, "segmentation": as_rle(i["segmentation"], SIZE)} for i in ground_truth]
     everything = (image_ids, in_runs, detections, *classes)
     metrics, per_class = coco_metrics(*everything, iou_type="segm")
     assert capsys.readouterr().out == ""
@@ -274,3 +274,12 @@ def test_arguments_are_left_as_they_were():
     ground_truth, detections = [truth(PLAIN, **mask)], [{**found(PLAIN, 0.5), **mask}]
     coco_metrics([0], ground_truth, detections, ["thing"], [1], iou_type="segm")
     assert ground_truth == [truth(PLAIN, **mask)] and detections == [{**found(PLAIN, 0.5), **mask}]
+
+
+def test_ious_of_boxes_by_hand():
+    """Of 10 x 10 px: shifted by half, apart, a quarter within, and no area."""
+    box, empty = [0, 0, 10, 10], [0, 0, 0, 0]
+    others = [box, [5, 0, 10, 10], [30, 0, 10, 10], [2.5, 2.5, 5, 5], empty]
+    assert box_ious([box], others)[0].tolist() == pytest.approx([1, 1 / 3, 0, 0.25, 0])
+    assert box_ious([empty], [empty]).tolist() == [[0]]
+    assert box_ious([], others).shape == (0, 5) and box_ious(others, []).shape == (5, 0)

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from harmonic_tf.training.evaluation.detections import coco_results, to_original
-from harmonic_tf.training.evaluation.masks import decode
+from harmonic_tf.training.rle import decode
 
 
 def decoded(boxes, count):

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 from keras import ops
-from pycocotools import mask as pycocotools
 
 from harmonic_tf.masks import resample
-from harmonic_tf.training.evaluation.masks import decode, encode, paste, rle
+from harmonic_tf.training.evaluation.masks import paste
 
 
 def pasted_by_loop(mask, box, size):
@@ -23,11 +22,6 @@ def pasted_by_loop(mask, box, size):
             )
             image[row, column] = value >= 0.5
     return image
-
-
-def by_pycocotools(image):
-    found = pycocotools.encode(np.asfortranarray(image.astype(np.uint8)))
-    return {"size": list(found["size"]), "counts": found["counts"].decode()}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -72,23 +66,3 @@ def test_an_object_that_fills_its_box_has_the_pixels_of_the_box():
 def test_boxes_of_one_pixel_or_none(box, count):
     assert paste(np.ones((28, 28)), box, (10, 12)).sum() == count
     assert not paste(np.zeros((28, 28)), box, (10, 12)).any()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_runs_are_those_of_pycocotools_and_back(share):
-    image = np.random.default_rng(1).random((13, 9)) < share
-    found = encode(image)
-    assert found == by_pycocotools(image)
-    assert decode(found).dtype == bool
-    np.testing.assert_array_equal(decode(found), image)
-
-
-def test_every_form_of_an_annotation_gives_the_same_runs():
-    """The left 3 of 5 columns, all 4 rows; then two corners of them."""
-    image = np.zeros((4, 5), bool)
-    image[:, :3] = True
-    whole = by_pycocotools(image)
-    assert rle([[0, 0, 3, 0, 3, 4, 0, 4]], (4, 5)) == whole
-    assert rle([[0, 0, 1, 0, 1, 4, 0, 4], [1, 0, 3, 0, 3, 4, 1, 4]], (4, 5)) == whole
-    assert rle({"size": [4, 5], "counts": [0, 12, 8]}, (4, 5)) == whole
-    assert rle(whole, (4, 5)) == whole

@@ -9,7 +9,6 @@ import pytest
 from harmonic_tf.training.evaluation.merging import (
     merge_detections,
     nms,
-    overlaps,
     soft_nms,
     suppression,
 )
@@ -22,14 +21,6 @@ METHODS = [partial(nms, iou_threshold=0.5), soft_nms]
 def result(box, score, image_id=1, category_id=1, **more):
     keys = {"image_id": image_id, "category_id": category_id}
     return {**keys, "bbox": list(box), "score": score, **more}
-
-
-def test_overlaps_by_hand():
-    assert overlaps(ROW[0], ROW).tolist() == pytest.approx([1, 1 / 3, 0])
-    inside, empty = [2.5, 2.5, 5, 5], [0, 0, 0, 0]
-    assert overlaps(ROW[0], np.array([inside, empty], float)).tolist() == [0.25, 0]
-    assert overlaps(np.zeros(4), np.zeros((1, 4))).tolist() == [0]
-    assert overlaps(ROW[0], np.zeros((0, 4))).shape == (0,)
 
 
 @pytest.mark.parametrize(("iou_threshold", "expected"), [(0.3, [1, 2]), (0.4, [1, 0, 2])])

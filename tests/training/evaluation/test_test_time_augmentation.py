@@ -17,7 +17,6 @@ from rich.console import Console
 
 from harmonic_tf import models
 from harmonic_tf.training.evaluation.evaluator import evaluate_model
-from harmonic_tf.training.evaluation.masks import decode
 from harmonic_tf.training.evaluation.tables import merged_table
 from harmonic_tf.training.evaluation.test_time_augmentation import (
     Flipped,
@@ -25,6 +24,7 @@ from harmonic_tf.training.evaluation.test_time_augmentation import (
     input_size,
     views_of,
 )
+from harmonic_tf.training.rle import decode
 
 
 class Finder(RectangleFinder):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from harmonic_tf.training.visualization import figures
 
-HISTORY = """epoch,loss,classification_loss,box_loss,beta_r,beta_c,aic,mean_p,AP,AP50,AP75
+HISTORY = """epoch,loss,classification_loss,box_loss,beta_r,beta_c,inconsistency,mean_p,AP,AP50,AP75
 1,3.0,1.5,1.0,0.1,0.2,0.5,0.1,,,
 2,2.0,1.0,0.8,0.4,0.3,0.4,0.3,20,40,18
 3,1.5,0.8,0.6,0.6,0.5,0.3,0.5,,,
@@ -39,6 +39,11 @@ def test_history_reads_empty_cells_as_nan(run):
     assert "contrastive_loss" not in history
 
 
+def test_a_history_of_an_older_run_is_read_by_the_present_names(run):
+    (run / "history.csv").write_text(HISTORY.replace("inconsistency", "aic"))
+    assert figures.read_history(run)["inconsistency"].tolist() == [0.5, 0.4, 0.3]
+
+
 def test_history_with_a_word_or_without_rows(run):
     (run / "history.csv").write_text("epoch,loss\n1,much\n")
     with pytest.raises(ValueError, match="history.csv: expected a number"):
@@ -65,6 +70,16 @@ def test_curves_show_masks_where_there_are_any(run):
 
 def test_every_curve_has_a_colour_of_its_own():
     assert len(set(figures._COLORS)) == len(figures._COLORS) >= len(figures.LOSSES)
+
+
+def test_a_loss_that_no_name_is_known_for_is_drawn_too():
+    """And the eleventh has the first one's colour, dashed."""
+    history = {name: np.ones(3) for name in (*figures.LOSSES, "centre_ness_loss")}
+    losses, _ = figures.training_curves(history).axes
+    assert list(drawn(losses))[-1] == "centre ness"
+    first, *_, last = losses.lines
+    assert (first.get_linestyle(), last.get_linestyle()) == ("-", "--")
+    assert first.get_color() == last.get_color()
 
 
 def test_factors_are_one_plus_beta(run):

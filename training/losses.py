@@ -1,0 +1,188 @@
+"""The losses that a recipe can name, with their settings: `NAME` or `NAME:key=value,key=value`."""
+
+import difflib
+import inspect
+
+from harmonic_tf.training.errors import UserError
+
+#: Name -> class of harmonic_tf.losses, and its arguments beyond those that the detector asks for.
+#: A new loss is one line here.
+LOSSES = {
+    "standard": ("DetectionLoss", {}),
+    "standard_x2": ("DetectionLoss", {"constant_factor": 2.0}),
+    "constant_factors": ("HarmonicDetLoss", {"harmonic": False, "constant_factor": 2.0}),
+    "harmonic": ("HarmonicLoss", {}),
+    "harmonic_det": ("HarmonicDetLoss", {}),
+    "harmonic_norm": (
+        "HarmonicDetLoss",
+        {"factor_offset": 0.1, "normalize_factors": True, "factor_gradient": False},
+    ),
+}
+
+_WORDS = {"true": True, "false": False, "none": None}
+# What the detector and the loop decide, not the user.
+_GIVEN = ("classification", "box_variance", "reduction", "name", "dtype")
+
+
+def parse_loss(text):
+    """Takes a loss of a recipe apart, without a look at whether the class has such settings.
+
+    Args:
+        text: str. `NAME` or `NAME:key=value,key=value`; a value is a number, true, false, none or
+            a word.
+
+    Returns:
+        Tuple of the name, a key of `LOSSES`, and a dict of its settings.
+
+    Raises:
+        UserError: If there is no such loss, or the settings are not of that form.
+
+    Example:
+
+    >>> parse_loss("harmonic_det:alpha=2.0, iou_loss=none")
+    ('harmonic_det', {'alpha': 2, 'iou_loss': None})
+    """
+    name, colon, rest = (part.strip() for part in text.partition(":"))
+    if name not in LOSSES:
+        raise UserError(f"loss: expected one of {', '.join(LOSSES)}; received {name!r}")
+    settings = {}
+    for item in rest.split(",") if colon else ():
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not (key and equals and value) or key in settings:
+            raise UserError(f"loss: expected {name}:key=value,..., each once; received {text!r}")
+        settings[key] = _read(value)
+    return name, settings
+
+
+def normal_form(text) -> str:
+    """A loss as recipes keep it: the same text for the same loss, however it was typed.
+
+    Example:
+
+    >>> normal_form("harmonic_det: iou_loss=None, alpha=.50")
+    'harmonic_det:alpha=0.5,iou_loss=none'
+    """
+    name, settings = parse_loss(text)
+    items = ",".join(f"{key}={_written(value)}" for key, value in sorted(settings.items()))
+    return f"{name}:{items}" if items else name
+
+
+def file_name(loss) -> str:
+    """A loss, in its normal form, as a part of a file's name.
+
+    Example:
+
+    >>> file_name("harmonic_det:alpha=0.5,iou_loss=none")
+    'harmonic_det-alpha=0.5-iou_loss=none'
+    """
+    return loss.replace(":", "-").replace(",", "-")
+
+
+def split_losses(text) -> list:
+    """The losses of a list with commas, in their normal form.
+
+    What stands between two commas and is `key=value` alone is one more setting of the loss before.
+
+    Raises:
+        UserError: If one is no loss, or stands there twice.
+
+    Example:
+
+    >>> split_losses("standard, harmonic_det:alpha=2,margin=0.1, harmonic")
+    ['standard', 'harmonic_det:alpha=2,margin=0.1', 'harmonic']
+    """
+    losses = []
+    for item in text.split(","):
+        if losses and "=" in item and ":" not in item:
+            losses[-1] += f",{item}"
+        else:
+            losses.append(item)
+    losses = [normal_form(loss) for loss in losses]
+    if len(set(losses)) != len(losses):
+        raise UserError(f"losses: expected each once; received {text!r}")
+    return losses
+
+
+def settings_of(name) -> dict:
+    """What can be set of a loss: name of setting -> its value where the user leaves it.
+
+    Args:
+        name: str. A key of `LOSSES`.
+
+    Example:
+
+    >>> settings_of("standard_x2")["constant_factor"]
+    2.0
+    """
+    cls, own = _class_and_arguments(name)
+    parameters = inspect.signature(cls).parameters.items()
+    defaults = {key: value.default for key, value in parameters if key not in _GIVEN}
+    return {**defaults, **own}
+
+
+def check_loss(text):
+    """Sees that the class of a loss takes its settings; Keras is imported only if it has any.
+
+    Raises:
+        UserError: If it has no such setting, or not with that value; names both.
+    """
+    name, settings = parse_loss(text)
+    if not settings:
+        return
+    known = settings_of(name)
+    for key, value in settings.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+            raise UserError(f"loss: {name} has no setting {key!r}; {hint}")
+        expected = _kind(known[key])
+        if expected not in (None, _kind(value)):
+            raise UserError(f"loss: {key}: expected {expected}; received {_written(value)}")
+    try:
+        build_loss(text, {})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"loss: {text}: {error}") from error
+
+
+def build_loss(text, loss_settings: dict):
+    """The loss of a recipe, in the form that a detector asks for.
+
+    Args:
+        text: str. As for `parse_loss`.
+        loss_settings: dict. The detector's own `loss_settings`.
+
+    Returns:
+        keras.losses.Loss on the contract of harmonic_tf.
+    """
+    name, settings = parse_loss(text)
+    cls, own = _class_and_arguments(name)
+    return cls(**{**loss_settings, **own, **settings})
+
+
+def _class_and_arguments(name):
+    import harmonic_tf.losses
+
+    class_name, own = LOSSES[name]
+    return getattr(harmonic_tf.losses, class_name), own
+
+
+def _read(text):
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def _written(value):
+    words = {str(word): text for text, word in _WORDS.items()}
+    return words.get(str(value), str(value))
+
+
+def _kind(value):
+    """What a user would call a value's type; None where any may be."""
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, int | float) else None
