@@ -26,7 +26,7 @@ class CascadeMaskRCNN(TwoStage):
     Example:
 
     >>> model = CascadeMaskRCNN.from_preset("cascade_mask_rcnn_tiny", num_classes=3)
-    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.compile("adamw", loss=HarmonicDetLoss())
     >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["masks"].shape
     (1, 100, 28, 28)
     """

@@ -7,7 +7,7 @@ from keras import ops
 
 import harmonic_tf
 from harmonic_tf import metrics
-from harmonic_tf.losses import DetectionLoss
+from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.losses.joint import JointLoss
 from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.ground_truth import convert_boxes, read_ground_truth
@@ -148,6 +148,54 @@ class DetectorMixin:
     def _ground_truth(self, y, image_size):
         return read_ground_truth(y, self.bounding_box_format, image_size)
 
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        jit_compile="auto",
+        **settings,
+    ):
+        """As Keras's, with one loss that sees boxes and classes together.
+
+        Args:
+            optimizer: as Keras's.
+            loss: a loss on the contract, such as `HarmonicDetLoss()`, the default. What it leaves
+                `"auto"` is taken from the detector.
+            loss_weights: must be None.
+            metrics: must be None: AP is measured by a callback.
+            weighted_metrics: must be None.
+            jit_compile: as Keras's; on TensorFlow it must not be True.
+            **settings: of `keras.Model.compile`.
+
+        Raises:
+            ValueError: for a loss that is not one, contradicts the detector or reduces otherwise
+                than by the sum, and for what a detector cannot do.
+        """
+        loss = HarmonicDetLoss() if loss is None else loss
+        check_loss(loss, self)
+        for name, value in (
+            ("loss_weights", loss_weights),
+            ("metrics", metrics),
+            ("weighted_metrics", weighted_metrics),
+        ):
+            if value is not None:
+                raise ValueError(
+                    f"{type(self).__name__} has one loss, and metrics of its own: expected "
+                    f"{name}=None. AP is measured by harmonic_tf.training.evaluation, or by a "
+                    f"callback. Received: {name}={value!r}"
+                )
+        if jit_compile is True and not self.supports_jit:
+            raise ValueError(
+                "XLA has no kernels for TensorFlow's NMS and sparse products: leave jit_compile at "
+                '"auto", which compiles the loss alone. Received: jit_compile=True'
+            )
+        keras.Model.compile(
+            self, optimizer=optimizer, loss=loss, jit_compile=jit_compile, **settings
+        )
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
@@ -155,12 +203,6 @@ class DetectorMixin:
 
         In evaluation the samples that stages learn from are not random.
         """
-        if not isinstance(getattr(self, "loss", None), keras.losses.Loss):
-            raise ValueError(
-                f"Compile {type(self).__name__} with a loss that sees boxes and classes together, "
-                "such as loss=HarmonicDetLoss(**model.loss_settings). "
-                f"Received: loss={getattr(self, 'loss', None)!r}"
-            )
         image_size = _image_size(x)
         truth = self._ground_truth(y, image_size)
         seed = self.seed_generator if training else None
@@ -179,11 +221,12 @@ class DetectorMixin:
     def _stage_loss(self, stage, lesson, sample_weight):
         """The compiled loss, or for a stage that is not harmonised the standard one."""
         is_last = stage is self.last_stage
-        loss = self.loss if is_last else self._loss_of(stage)
+        loss = self.loss if is_last or stage.harmonized else DetectionLoss()
         if not isinstance(loss, JointLoss):
-            return loss(lesson.y_true, lesson.y_pred, sample_weight)
-        if is_last:
-            self._check_form(loss)
+            if is_last:
+                return loss(lesson.y_true, lesson.y_pred, sample_weight)
+            loss = DetectionLoss()
+        loss = loss.for_detector(stage.loss_settings)
         total, parts = loss.with_parts(lesson.y_true, lesson.y_pred, sample_weight)
         if is_last:
             self._update_metrics(parts)
@@ -194,12 +237,6 @@ class DetectorMixin:
         positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)
         return total * positives / ops.maximum(global_sum(lesson.count), 1.0)
 
-    def _loss_of(self, stage):
-        if not (stage.harmonized and isinstance(self.loss, JointLoss)):
-            return DetectionLoss(**stage.loss_settings)
-        config = {**self.loss.get_config(), "box_variance": stage.coder.variance}
-        return type(self.loss).from_config(config)
-
     def _branch_loss(self, branch, terms, positive, sample_weight):
         """The mean of a branch's terms over the positives of the global batch."""
         terms, count = terms * positive, ops.sum(positive)
@@ -208,15 +245,6 @@ class DetectorMixin:
         if sample_weight is not None:
             terms = terms * ops.cast(sample_weight, "float32")[:, None]
         return ops.sum(terms) / ops.maximum(global_sum(count), 1.0)
-
-    def _check_form(self, loss):
-        for name in ("classification", "box_variance"):
-            expected, received = getattr(self, name), getattr(loss.objective, name)
-            if tuple(expected) != tuple(received):
-                raise ValueError(
-                    f"{type(self).__name__} needs a loss with {name}={expected!r}: "
-                    f"{type(loss).__name__}(**model.loss_settings). Received: {received!r}"
-                )
 
     def _update_metrics(self, parts):
         sums = (parts.classification, parts.localization, parts.contrastive)
@@ -351,7 +379,7 @@ class Detector(DetectorMixin, keras.Model):
     `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
     predict. It is trained with
 
-        model.compile(optimizer=..., loss=HarmonicDetLoss(**model.loss_settings))
+        model.compile("adamw", loss=HarmonicDetLoss())
         model.fit(dataset)
 
     on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
@@ -417,6 +445,24 @@ class Detector(DetectorMixin, keras.Model):
         if training:
             return outputs
         return {**outputs, **returned(look(self.stages, outputs, _image_size(images)))}
+
+
+def check_loss(loss, model):
+    """Raises ValueError unless a detector can be trained with a loss."""
+    name = type(model).__name__
+    if not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            f"Compile {name} with a loss that sees boxes and classes together, such as "
+            f"loss=HarmonicDetLoss(). Received: loss={loss!r}"
+        )
+    if not isinstance(loss, JointLoss):
+        return
+    loss.for_detector(model.loss_settings)
+    if loss.reduction != "sum":
+        raise ValueError(
+            f'{name} is trained with the sum (13) of its loss: expected reduction="sum". '
+            f"Received: {type(loss).__name__}(reduction={loss.reduction!r})"
+        )
 
 
 def update_mean(metric, values, count):

@@ -22,7 +22,7 @@ class FasterRCNN(TwoStage):
     Example:
 
     >>> model = FasterRCNN.from_preset("faster_rcnn_tiny", num_classes=3)
-    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.compile("adamw", loss=HarmonicDetLoss())
     >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["boxes"].shape
     (1, 100, 4)
     """

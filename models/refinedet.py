@@ -53,7 +53,7 @@ class RefineDet(SingleShot):
     Example:
 
     >>> model = RefineDet.from_preset("refinedet_tiny", num_classes=3)
-    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.compile("adamw", loss=HarmonicDetLoss())
     >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["boxes"].shape
     (1, 100, 4)
     """

@@ -39,7 +39,7 @@ class SSD(SingleShot):
     Example:
 
     >>> model = SSD.from_preset("ssd_tiny", num_classes=3)
-    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.compile("adamw", loss=HarmonicDetLoss())
     >>> model.predict(np.zeros((1, 160, 208, 3)), verbose=0)["boxes"].shape
     (1, 100, 4)
     """

@@ -16,7 +16,7 @@ class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
     """KerasCV's RetinaNet, trained jointly.
 
     The constructor, the network and `compile(box_loss=..., classification_loss=...)` are KerasCV's.
-    What is new: `compile(loss=HarmonicDetLoss(classification="focal"))` couples the branches, and
+    What is new: `compile(loss=HarmonicDetLoss())` couples the branches, and
     unless a `prediction_decoder` is given, detections come from class-wise NMS with a low score
     threshold.
 
@@ -40,7 +40,7 @@ class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
 
     >>> backbone = PyramidBackbone("tiny", image_size=(128, 192))
     >>> model = KerasCVRetinaNet(backbone, num_classes=3)
-    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss(**model.loss_settings))
+    >>> model.compile(optimizer="adamw", loss=HarmonicDetLoss())
     >>> model.predict(np.zeros((1, 128, 192, 3)), verbose=0)["boxes"].shape
     (1, 100, 4)
     """
@@ -126,7 +126,7 @@ class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
         """Compiles with one joint loss, or as KerasCV does with two separate ones.
 
         Args:
-            loss: a loss on the contract, such as `HarmonicDetLoss(classification="focal")`.
+            loss: a loss on the contract, such as `HarmonicDetLoss()`.
             box_loss: with `classification_loss`, KerasCV's way.
             classification_loss: see `box_loss`.
             **kwargs: of `keras.Model.compile`.
@@ -143,7 +143,7 @@ class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
                 self, box_loss=box_loss, classification_loss=classification_loss, **kwargs
             )
         else:
-            keras.Model.compile(self, loss=loss, **kwargs)
+            super().compile(loss=loss, **kwargs)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

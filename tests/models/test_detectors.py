@@ -361,22 +361,47 @@ def test_half_precision(preset):
 
 
 @pytest.mark.parametrize("preset", TINY)
-def test_a_loss_of_the_wrong_form_is_refused(preset):
+def test_one_line_compiles_every_detector(preset):
+    """What the loss leaves open is the detector's: it is as if it had been written out."""
     model = build(preset)
-    other = {"softmax": "focal", "focal": "softmax"}[model.classification]
     images, targets = rectangles(count=1)
-    model.compile(optimizer="sgd", loss=HarmonicDetLoss(classification=other))
-    with pytest.raises(ValueError, match="needs a loss with classification"):
-        model.compute_loss(images, targets, model(images))
-    model.compile(
-        optimizer="sgd",
-        loss=HarmonicDetLoss(**{**model.loss_settings, "box_variance": (1, 1, 1, 1)}),
-    )
-    with pytest.raises(ValueError, match="needs a loss with box_variance"):
-        model.compute_loss(images, targets, model(images))
-    model = build(preset)
-    with pytest.raises(ValueError, match="loss=HarmonicDetLoss"):
-        model.compute_loss(images, targets, model(images))
+    outputs = model(images, training=True)
+    losses = []
+    for arguments in (["adam"], ["adam", HarmonicDetLoss()]):
+        model.compile(*arguments)
+        losses.append(float(model.compute_loss(images, targets, outputs, training=False)))
+    model.compile("adam", loss=HarmonicDetLoss(**model.loss_settings))
+    losses.append(float(model.compute_loss(images, targets, outputs, training=False)))
+    assert losses[0] == losses[1] == losses[2]
+    assert isinstance(model.loss, HarmonicDetLoss)
+
+
+def test_mining_is_switched_off_by_none():
+    model = build("ssd_tiny")
+    images, targets = rectangles(count=1)
+    outputs = model(images, training=True)
+    losses = []
+    for loss in (HarmonicDetLoss(), HarmonicDetLoss(negative_ratio=None)):
+        model.compile("adam", loss=loss)
+        losses.append(float(model.compute_loss(images, targets, outputs)))
+    assert losses[1] > 5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss": HarmonicDetLoss(classification="focal")}, "`classification` .* 'softmax'"),
+        ({"loss": HarmonicDetLoss(box_variance=(1, 1, 1, 1))}, "`box_variance` .* detector's"),
+        ({"loss": HarmonicDetLoss(reduction=None)}, 'expected reduction="sum"'),
+        ({"loss": "mse"}, "loss=HarmonicDetLoss.*Received: loss='mse'"),
+        ({"metrics": ["accuracy"]}, "expected metrics=None"),
+        ({"loss_weights": [1.0]}, "expected loss_weights=None"),
+        ({"jit_compile": True}, "XLA has no kernels"),
+    ],
+)
+def test_what_a_detector_cannot_do_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build("ssd_tiny").compile("adam", **arguments)
 
 
 def test_any_keras_loss_on_the_contract_will_do():
