@@ -10,7 +10,11 @@ from harmonic_tf import metrics
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.losses.joint import JointLoss
 from harmonic_tf.models.backbones import build_backbone
-from harmonic_tf.models.ground_truth import convert_boxes, read_ground_truth
+from harmonic_tf.models.ground_truth import (
+    convert_boxes,
+    read_ground_truth,
+    read_sample_weight,
+)
 from harmonic_tf.models.layers.dtype_policy import dtype_policy
 from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.models.schedules import FULL_SIZE
@@ -205,6 +209,7 @@ class DetectorMixin:
         """
         image_size = _image_size(x)
         truth = self._ground_truth(y, image_size)
+        sample_weight = read_sample_weight(sample_weight)
         seed = self.seed_generator if training else None
         rows = look(self.stages, y_pred, image_size, truth, seed, training)
         total = 0.0
@@ -302,6 +307,26 @@ class DetectorMixin:
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
                 return self.decode_predictions(outputs[0], images), *outputs[1:]
         return self.decode_predictions(outputs, images)
+
+    def export(self, filepath, format="tf_saved_model", **settings):
+        """As Keras's; a SavedModel serves detections, as `predict` gives them.
+
+        Args:
+            filepath: where to write.
+            format: `"tf_saved_model"`, from images `(B, H, W, 3)` of the network's size to
+                `decode_predictions`' dictionary; in other formats the predictions are raw.
+            **settings: of `keras.Model.export`.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **settings)
+        archive = keras.export.ExportArchive()
+        archive.track(self)
+        archive.add_endpoint(
+            name="serve",
+            fn=lambda images: self.decode_predictions(self(images, training=False), images),
+            input_signature=[keras.InputSpec("float32", (None, *self.image_size, 3))],
+        )
+        archive.write_out(filepath, verbose=settings.get("verbose"))
 
     def get_config(self):
         return {

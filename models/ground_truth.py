@@ -36,6 +36,17 @@ def read_ground_truth(y, bounding_box_format, image_size):
     return truth
 
 
+def read_sample_weight(sample_weight):
+    """Weights `(B,)` of images, or None; Keras gives each array of a dictionary of labels its own.
+
+    Args:
+        sample_weight: None, `(B,)`, or a dictionary of weights, one for each array of the labels.
+    """
+    if isinstance(sample_weight, dict):
+        sample_weight = next(iter(sample_weight.values()))
+    return sample_weight
+
+
 def convert_boxes(values, source, target, image_size):
     """Boxes `(..., 4)` of one of Keras's formats in another, in float32."""
     values = ops.cast(values, "float32")

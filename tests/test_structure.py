@@ -47,8 +47,6 @@ ABOVE = {
 ONLY_INSIDE_FUNCTIONS = ("tensorflow", "jax", "torch")
 ONLY_IN_ADAPTERS = ("keras_cv", "keras_hub")
 ADAPTERS = "harmonic_tf.models.adapters."
-#: (module, what it imports although a rule forbids it).
-EXCEPTIONS = set()
 
 
 def find_modules():
@@ -126,9 +124,7 @@ def test_imports_go_downwards(package):
         for other in imported_modules(module):
             there, its_package = floor(other)
             is_above = its_package in ABOVE[package] or (its_package == package and there < here)
-            assert not is_above or (module, other) in EXCEPTIONS, (
-                f"{module} imports {other}, which is above it"
-            )
+            assert not is_above, f"{module} imports {other}, which is above it"
 
 
 def test_a_new_module_has_a_floor():
@@ -165,13 +161,7 @@ def test_other_libraries_are_imported_where_they_are_needed():
             library = name.split(".")[0]
             is_allowed = not at_top or library not in ONLY_INSIDE_FUNCTIONS
             is_allowed &= library not in ONLY_IN_ADAPTERS or module.startswith(ADAPTERS)
-            assert is_allowed or (module, library) in EXCEPTIONS, f"{module} imports {name}"
-
-
-def test_every_exception_is_still_needed():
-    for module, name in EXCEPTIONS:
-        used = {*imported_modules(module), *(full.split(".")[0] for full, _ in imports(module))}
-        assert name in used, (module, name)
+            assert is_allowed, f"{module} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     In training Keras composes it of ten operations, each of which reads or writes the whole map;
     the one kernel is faster (`benchmarks/normalization.py`). The values are the same up to
-    rounding. Where statistics are not learned, in float64 and on other backends Keras's own `call`
-    is used.
+    rounding. Where statistics are not learned, in float64, on other backends and for whatever the
+    kernel has no place for (another axis, masks, renormalisation, ...) Keras's own `call` is used.
 
     Example:
 
@@ -20,8 +20,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        fused = keras.backend.backend() == "tensorflow" and self.compute_dtype != "float64"
-        if not (fused and training and self.trainable):
+        if not (training and self.trainable and mask is None and self._has_kernel(inputs)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
@@ -39,3 +38,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for moving, new in ((self.moving_mean, mean), (self.moving_variance, biased)):
             moving.assign(moving * self.momentum + new * (1.0 - self.momentum))
         return normalized
+
+    def _has_kernel(self, inputs):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and self.compute_dtype != "float64"
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and self.scale
+            and self.center
+            and not self.synchronized
+            and not getattr(self, "renorm", False)  # not in every Keras 3
+        )

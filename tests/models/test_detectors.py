@@ -177,6 +177,17 @@ def test_boxes_outside_the_image_are_no_detections():
     np.testing.assert_allclose(found["boxes"][0, 0], expected, atol=1e-3)
 
 
+def test_kerass_own_export_serves_detections(tmp_path):
+    model = build("ssd_tiny", image_size=(64, 64), max_detections=5)
+    model.export(tmp_path / "served", verbose=False)
+    images, _ = rectangles(2, (64, 64))
+    served = tf.saved_model.load(str(tmp_path / "served")).serve(images)
+    found = model.predict(images, verbose=0)
+    assert served.keys() == found.keys()
+    for key in found:
+        np.testing.assert_allclose(served[key], found[key], atol=1e-4, err_msg=key)
+
+
 @pytest.mark.parametrize("preset", ["ssd_tiny", "mask_rcnn_tiny"])
 def test_the_number_of_boxes_may_vary(preset):
     model = build(preset)
@@ -287,6 +298,36 @@ def test_sample_weights_weigh_images(preset):
     )
     assert first + second == pytest.approx(whole, rel=1e-5)
     assert min(first, second) > 0
+
+
+def test_sample_weights_of_arrays():
+    """Keras hands such weights out as a dictionary, shaped as the labels are."""
+    model = build("ssd_tiny")
+    compile_eagerly(model, DetectionLoss)
+    images, targets = rectangles(count=2)
+    weights = np.array([1.0, 0.0], "float32")
+    expected = model.test_on_batch(images, targets, sample_weight=weights)[0]
+    received = model.evaluate(images, targets, sample_weight=weights, batch_size=2, verbose=0)[0]
+    assert received == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_labels_as_keras_writes_them(ragged):
+    """{"boxes", "labels"}, and boxes that are ragged."""
+    model = build("ssd_tiny")
+    _, targets = rectangles(count=2)
+    expected = model.encode_targets(targets)
+    labels = {"boxes": targets["boxes"], "labels": targets["classes"]}
+    if ragged:
+        counts = (targets["classes"] >= 0).sum(axis=1)
+        labels = {
+            key: tf.RaggedTensor.from_tensor(value, lengths=counts) for key, value in labels.items()
+        }
+    received = model.encode_targets(labels)
+    for key in expected:
+        np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
+    with pytest.raises(ValueError, match="Received a dictionary with the keys \\['boxes'\\]"):
+        model.encode_targets({"boxes": targets["boxes"]})
 
 
 @pytest.mark.parametrize("preset", TINY)

@@ -1,5 +1,7 @@
 """Batch normalisation by one kernel is Keras's."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -64,3 +66,34 @@ def test_statistics_are_kept(training, trainable):
     np.testing.assert_array_equal(layer(x, training=training), expected(x, training=training))
     for a, b in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"axis": 1}, (4, 3, 5, 6)),
+        ({"axis": 3}, (4, 5, 6, 3)),
+        ({"scale": False}, (4, 5, 6, 3)),
+        ({"center": False}, (4, 5, 6, 3)),
+        ({"renorm": True}, (4, 5, 6, 3)),
+        ({}, (4, 3)),
+    ],
+)
+def test_every_argument_of_keras(settings, shape):
+    known = inspect.signature(keras.layers.BatchNormalization.__init__).parameters
+    if not set(settings) <= set(known):
+        pytest.skip(f"this Keras has no {', '.join(settings)}")
+    x = maps(*shape)
+    results = []
+    for kind in (keras.layers.BatchNormalization, BatchNormalization):
+        layer = kind(momentum=0.8, **settings)
+        y = layer(x, training=True)
+        results.append([y, *layer.get_weights()])
+    for expected, received in zip(*results, strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_masks():
+    x, mask = maps(4, 5, 6, 3), np.random.default_rng(1).uniform(size=(4, 5, 6)) < 0.5
+    expected, received = (layer(x, training=True, mask=mask) for layer in layers())
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
