@@ -180,7 +180,7 @@ def test_boxes_outside_the_image_are_no_detections():
 def test_kerass_own_export_serves_detections(tmp_path):
     model = build("ssd_tiny", image_size=(64, 64), max_detections=5)
     model.export(tmp_path / "served", verbose=False)
-    images, _ = rectangles(2, (64, 64))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     served = tf.saved_model.load(str(tmp_path / "served")).serve(images)
     found = model.predict(images, verbose=0)
     assert served.keys() == found.keys()
