@@ -181,7 +181,8 @@ def test_kerass_own_export_serves_detections(tmp_path):
     model = build("ssd_tiny", image_size=(64, 64), max_detections=5)
     model.export(tmp_path / "served", verbose=False)
     images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
-    served = tf.saved_model.load(str(tmp_path / "served")).serve(images)
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    served = loaded.serve(images)
     found = model.predict(images, verbose=0)
     assert served.keys() == found.keys()
     for key in found:

@@ -55,6 +55,14 @@ def test_too_small_a_size_is_refused():
         resize_detector(model, (32, 48))
 
 
+def test_the_reason_is_told():
+    """Images that are large enough, of a detector whose arguments no longer fit together."""
+    model = models.from_preset("ssd_tiny", num_classes=2)
+    model.settings["levels"] = ("P3", "P9")
+    with pytest.raises(ValueError, match="cannot be built for images of 160 x 208.* no level P9"):
+        resize_detector(model, (160, 208))
+
+
 def test_a_backbone_that_does_not_say_its_size_is_refused():
     images = keras.Input((64, 64, 3))
     backbone = keras.Model(images, keras.layers.Conv2D(4, 3, 8, name="conv")(images))
