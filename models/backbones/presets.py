@@ -27,6 +27,18 @@ class PreparedBackbone(keras.Model):
 
     Raises:
         ValueError: if the backbone does not say where its levels are, or lacks `frozen_level`.
+
+    Example:
+
+    >>> import keras_cv
+    >>> network = keras_cv.models.ResNetBackbone(
+    ...     stackwise_filters=[64, 128, 256, 512], stackwise_blocks=[2, 2, 2, 2],
+    ...     stackwise_strides=[1, 2, 2, 2], block_type="basic_block", include_rescaling=False,
+    ...     input_shape=(64, 64, 3),
+    ... )
+    >>> backbone = PreparedBackbone(network, scale=1 / 255, frozen_level="P3")
+    >>> backbone.output["P5"].shape
+    (None, 2, 2, 512)
     """
 
     def __init__(
