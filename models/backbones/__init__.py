@@ -8,8 +8,10 @@ from harmonic_tf.models.backbones.backbone import (
     level_layer_names,
     pyramid_features,
 )
+from harmonic_tf.models.backbones.presets import PreparedBackbone
 
 __all__ = [
+    "PreparedBackbone",
     "PyramidBackbone",
     "available_weights",
     "build_backbone",

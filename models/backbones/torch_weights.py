@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module, name):
         if module == "torch" and name in _DTYPES:
-            return np.dtype(_DTYPES[name])
+            return _DTYPES[name]
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -105,9 +105,9 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid):
         kind, dtype, key, _, _, *view = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+        if kind != "storage" or dtype not in _DTYPES.values() or any(view):
             raise pickle.UnpicklingError(f"It asks for {pid!r}, which is no storage.")
-        return _Storage(dtype, key)
+        return _Storage(np.dtype(dtype), key)
 
 
 def _load(file):

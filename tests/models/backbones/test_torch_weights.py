@@ -72,12 +72,20 @@ def test_a_pickle_that_runs_something_is_refused(form, tmp_path):
         b"ctorch\nload\n.",
         b"ctorch._utils\n_import_dotted_name\n.",
         b"ccollections\ndefaultdict\n.",
+        b"ctorch\nUntypedStorage\n.",
     ],
 )
 def test_nothing_but_tensors_can_be_named(code, tmp_path):
     file = tmp_path / "bad.pth"
     file.write_bytes(zipped(code))
     with pytest.raises(ValueError, match="which is no tensor"):
+        read_state_dict(str(file))
+
+
+def test_a_storage_holds_numbers(tmp_path):
+    file = tmp_path / "bad.pth"
+    file.write_bytes(zipped(b"(Vstorage\nVO\nV0\nVcpu\nI4\ntQ."))
+    with pytest.raises(ValueError, match="which is no storage"):
         read_state_dict(str(file))
 
 
