@@ -91,7 +91,7 @@ def alone_in(output: Path):
     with (output / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(
                 f"{output}: another comparison is at work in this folder; wait until it has ended, "
                 "or choose another --output"
