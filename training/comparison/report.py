@@ -3,12 +3,19 @@
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 
 from rich.table import Table
 
-from harmonic_tf.training.comparison.statistics import paired_difference, summarize
+from harmonic_tf import __version__
+from harmonic_tf.training.comparison.statistics import (
+    paired_difference,
+    resampled_difference,
+    summarize,
+)
 from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.evaluation.resampling import RESAMPLED_FILE
 
 #: Name of a number -> how it is written. AIC falls when all scores rise: read it beside mean p.
 #: The AP of masks is there where all runs have it.
@@ -18,6 +25,8 @@ NUMBERS = {
     "AIC": "{:.3f}",
     "mean p": "{:.3f}",
 }
+#: Libraries that what is measured depends on.
+LIBRARIES = ("tensorflow", "keras", "numpy", "faster-coco-eval")
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,14 @@ class Comparison:
         losses: tuple of str. The last is compared with each of the others.
         seeds: tuple of int.
         values: dict. Loss -> number's name -> list of float, one for each seed.
+        resampled: dict. Loss -> number's name -> for each seed, a list of the number on every
+            resample of the images; empty if not all runs have them.
     """
 
     losses: tuple[str, ...]
     seeds: tuple[int, ...]
     values: dict
+    resampled: dict = field(default_factory=dict)
 
     @property
     def numbers(self):
@@ -47,6 +59,20 @@ class Comparison:
         """The last loss minus `reference`, paired by seed."""
         return paired_difference(
             self.values[self.losses[-1]][number], self.values[reference][number]
+        )
+
+    @property
+    def resampled_numbers(self):
+        """The names of the numbers that are known on resamples of the images."""
+        known = self.resampled[self.losses[0]] if self.resampled else ()
+        return tuple(number for number in self.numbers if number in known)
+
+    def difference_over_images(self, reference, number):
+        """The same difference, as uncertain as the evaluation images make it."""
+        return resampled_difference(
+            self.difference(reference, number).mean,
+            self.resampled[self.losses[-1]][number],
+            self.resampled[reference][number],
         )
 
 
@@ -71,7 +97,17 @@ def collect(runs) -> Comparison:
         loss: {number: [measured[loss, seed][number] for seed in seeds] for number in numbers}
         for loss in losses
     }
-    return Comparison(losses, seeds, values)
+    draws = {place: _resampled(folder) for place, folder in folders.items()}
+    resampled = {}
+    if all(draws.values()):
+        resampled = {
+            loss: {
+                number: [draws[loss, seed][number] for seed in seeds]
+                for number in draws[loss, seeds[0]]
+            }
+            for loss in losses
+        }
+    return Comparison(losses, seeds, values, resampled)
 
 
 def _measured(folder):
@@ -82,6 +118,12 @@ def _measured(folder):
         if number in found and found[number] is None:
             raise UserError(f"{folder}: no {number}; its evaluation data has no objects")
     return found
+
+
+def _resampled(folder):
+    """The numbers of one run on resamples of the images; None if it was made without."""
+    file = folder / RESAMPLED_FILE
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def as_json(comparison: Comparison) -> dict:
@@ -99,12 +141,30 @@ def as_json(comparison: Comparison) -> dict:
         },
         "differences": {
             f"{last} - {other}": {
-                number: asdict(comparison.difference(other, number))
+                number: _difference(comparison.difference(other, number))
                 for number in comparison.numbers
             }
             for other in others
         },
+        "differences_over_images": {
+            f"{last} - {other}": {
+                number: _difference(comparison.difference_over_images(other, number))
+                for number in comparison.resampled_numbers
+            }
+            for other in others
+        },
+        "versions": versions(),
     }
+
+
+def _difference(found):
+    return {**asdict(found), "within_noise": found.within_noise}
+
+
+def versions() -> dict:
+    """Name of program or library -> the version that is installed."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"harmonic-tf": __version__, "python": platform.python_version(), **libraries}
 
 
 def summary_rows(comparison: Comparison):
@@ -114,35 +174,48 @@ def summary_rows(comparison: Comparison):
         yield [loss, *(_plus_minus(n, s.mean, s.sd) for n, s in summaries.items())]
 
 
-def difference_rows(comparison: Comparison):
-    """Rows of the second table: another loss, then the last loss minus it, as text."""
+def difference_rows(comparison: Comparison, numbers, difference):
+    """Rows of a table of differences: another loss, then the last loss minus it, as text.
+
+    Args:
+        comparison: Comparison.
+        numbers: names of its numbers.
+        difference: function of another loss and a number to a `Difference`.
+    """
     for other in comparison.losses[:-1]:
-        row = [f"− {other}"]
-        for number in comparison.numbers:
-            found = comparison.difference(other, number)
-            text = _plus_minus(number, found.mean, found.standard_error, sign="+")
-            row.append(f"{text} (noise)" if found.within_noise else text)
-        yield row
+        found = {number: difference(other, number) for number in numbers}
+        yield [f"− {other}", *(_with_interval(number, d) for number, d in found.items())]
 
 
 def sections(comparison: Comparison):
-    """Title, corner and rows of each table."""
-    n = len(comparison.seeds)
-    yield f"Mean ± standard deviation over {n} seeds", "loss", summary_rows(comparison)
-    if len(comparison.losses) > 1:
+    """Title, head and rows of each table."""
+    n, last, numbers = len(comparison.seeds), comparison.losses[-1], comparison.numbers
+    title = f"Mean ± standard deviation over {n} seeds"
+    yield title, ["loss", *numbers], summary_rows(comparison)
+    if len(comparison.losses) == 1:
+        return
+    title = (
+        f"{last} minus another loss, paired by seed, n = {n}: mean and 95 % interval over seeds "
+        "(Student's t). (noise): 0 lies in it"
+    )
+    rows = difference_rows(comparison, numbers, comparison.difference)
+    yield title, [last, *numbers], rows
+    numbers = comparison.resampled_numbers
+    if numbers:
         title = (
-            f"{comparison.losses[-1]} minus another loss, paired by seed: mean ± standard error, "
-            f"n = {n}. (noise): within noise, as 0 lies in the 95 % interval"
+            f"{last} minus another loss, paired by image: mean over the seeds and 95 % interval "
+            "over the evaluation images (bootstrap)"
         )
-        yield title, comparison.losses[-1], difference_rows(comparison)
+        rows = difference_rows(comparison, numbers, comparison.difference_over_images)
+        yield title, [last, *numbers], rows
 
 
 def tables(comparison: Comparison):
     """The tables of a comparison, for `rich`."""
-    for title, corner, rows in sections(comparison):
+    for title, (corner, *numbers), rows in sections(comparison):
         table = Table(title=title, title_justify="left", header_style="bold")
         table.add_column(corner)
-        for number in comparison.numbers:
+        for number in numbers:
             table.add_column(number, justify="right")
         for row in rows:
             table.add_row(*row)
@@ -152,26 +225,36 @@ def tables(comparison: Comparison):
 def markdown(comparison: Comparison) -> str:
     """The tables of a comparison in Markdown."""
     parts = []
-    for title, corner, rows in sections(comparison):
-        head, numeric = [corner, *comparison.numbers], ["---:"] * len(comparison.numbers)
-        lines = [title + ":", "", _line(head), _line(["---", *numeric])]
+    for title, head, rows in sections(comparison):
+        rule = ["---", *["---:"] * (len(head) - 1)]
+        lines = [title + ":", "", _line(head), _line(rule)]
         parts.append("\n".join([*lines, *map(_line, rows)]))
     return "\n\n".join(parts) + "\n"
 
 
 def describe(recipes, command) -> str:
-    """How a comparison was made: the command, the settings, the machine."""
+    """How a comparison was made: the command, the settings, the machine, the versions."""
     recipe = recipes[0]
     settings = f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs"
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}."
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    made_by = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}; {made_by}."
 
 
 def _line(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def _plus_minus(number, value, spread, sign=""):
+def _plus_minus(number, value, spread):
     form = NUMBERS[number]
-    text = form.replace(":", f":{sign}").format(value)
+    text = form.format(value)
     return text if spread is None else f"{text} ± {form.format(spread)}"
+
+
+def _with_interval(number, difference):
+    form = NUMBERS[number].replace(":", ":+")
+    text = form.format(difference.mean)
+    if difference.interval is not None:
+        low, high = map(form.format, difference.interval)
+        text += f" [{low}, {high}]"
+    return f"{text} (noise)" if difference.within_noise else text

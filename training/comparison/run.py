@@ -1,16 +1,20 @@
 """Several losses, each trained from the same seeds, compared pair by pair."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
 
+from harmonic_tf.training.comparison.outlook import Outlook, epochs_done
 from harmonic_tf.training.comparison.report import (
     Comparison,
     as_json,
@@ -21,6 +25,7 @@ from harmonic_tf.training.comparison.report import (
 )
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes, write_json
+from harmonic_tf.training.progress import duration
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
 
 
@@ -44,10 +49,16 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
         Comparison.
 
     Raises:
-        UserError: If `output` holds a run of another recipe, or a run fails.
+        UserError: If `output` holds a run of another recipe, another comparison is at work in it,
+            or a run fails.
     """
     output = Path(output)
     runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
+    with alone_in(output):
+        return _compare(runs, output, jobs, command)
+
+
+def _compare(runs, output, jobs, command):
     for folder, recipe in runs.items():
         check_reusable(folder, recipe)
     waiting = {f: recipe for f, recipe in runs.items() if not (f / "metrics.json").exists()}
@@ -66,7 +77,26 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
 
 def run_folder(output: Path, recipe: Recipe) -> Path:
     """Where a comparison keeps one run."""
-    return output / f"{recipe.loss}-seed{recipe.seed}"
+    return output / recipe.variant
+
+
+@contextmanager
+def alone_in(output: Path):
+    """Keeps other comparisons out of a folder for as long as this process works in it.
+
+    Raises:
+        UserError: If one is at work there.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{output}: another comparison is at work in this folder; wait until it has ended, "
+                "or choose another --output"
+            ) from None
+        yield
 
 
 def check_reusable(folder: Path, recipe: Recipe):
@@ -90,7 +120,8 @@ def run_all(runs, jobs, console):
     Args:
         runs: dict. Folder -> Recipe.
         jobs: int. Processes at a time.
-        console: rich.console.Console. Gets a line for each run that ends.
+        console: rich.console.Console. Gets a line for each run that ends, and on a terminal how
+            far each run is, and how much longer it and all of them take.
 
     Raises:
         UserError: If a run fails; its output is in `log.txt` beside its folder's other files.
@@ -98,28 +129,50 @@ def run_all(runs, jobs, console):
     """
     waiting, running, ended = list(runs.items()), {}, 0
     cores = max(1, (os.cpu_count() or 1) // jobs)
+    outlook, status = Outlook(runs), Status("", console=console)
     try:
+        status.start()
         while waiting or running:
             while waiting and len(running) < jobs:
                 folder, recipe = waiting.pop(0)
-                running[folder] = (start(folder, recipe, cores), time.monotonic())
+                running[folder] = start(folder, recipe, cores)
+                outlook.begin(folder)
+            status.update(_progress(running, runs, outlook))
             time.sleep(0.2)
-            for folder, (process, begun) in list(running.items()):
+            for folder, process in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[folder]
                 if process.returncode:
                     raise UserError(f"{folder} failed; see {log_file(folder)}\n{tail(folder)}")
                 ended += 1
-                metrics = json.loads((folder / "metrics.json").read_text())
-                shown = "  ".join(f"{k} {metrics[k]:.1f}" for k in ("AP", "AP50", "AP80"))
-                seconds = time.monotonic() - begun
-                console.print(f"{ended}/{len(runs)}  {folder.name}  {shown}  {seconds:.0f} s")
+                line = f"{ended}/{len(runs)}  {folder.name}  {_result(folder)}"
+                left = outlook.left(running) if ended < len(runs) else None
+                took = duration(outlook.seconds(folder))
+                console.print(f"{line}  {took}" + (f", {duration(left)} left" if left else ""))
     finally:
-        for process, _ in running.values():
+        status.stop()
+        for process in running.values():
             process.send_signal(signal.SIGINT)
-        for process, _ in running.values():
+        for process in running.values():
             process.wait()
+
+
+def _progress(running, runs, outlook):
+    """One line for each run at work: how far it is, and how much longer it takes; then for all."""
+    lines = []
+    for folder in running:
+        left = outlook.left_of(folder)
+        line = f"{folder.name}  epoch {epochs_done(folder)}/{runs[folder].epochs}"
+        lines.append(line + (f"  {duration(left)} left" if left else ""))
+    left = outlook.left(running)
+    return "\n".join([*lines, f"all  {duration(left)} left" if left else "all  ..."])
+
+
+def _result(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    found = {name: metrics[name] for name in ("AP", "AP50", "AP80") if metrics[name] is not None}
+    return "  ".join(f"{name} {value:.1f}" for name, value in found.items())
 
 
 def start(folder: Path, recipe: Recipe, cores: int):

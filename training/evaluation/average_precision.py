@@ -6,7 +6,8 @@ import numpy as np
 
 IOU_THRESHOLDS = (50, 60, 70, 75, 80, 90)
 AREAS = ("small", "medium", "large")
-METRICS = ("AP", *(f"AP{t}" for t in IOU_THRESHOLDS), *(f"AP_{area}" for area in AREAS))
+OVER_THRESHOLDS = ("AP", *(f"AP{t}" for t in IOU_THRESHOLDS))
+METRICS = (*OVER_THRESHOLDS, *(f"AP_{area}" for area in AREAS))
 MAX_DETECTIONS = 100
 
 _OUTSIDE_EVERY_AREA = 1e11
@@ -47,12 +48,10 @@ def coco_metrics(image_ids, ground_truth, detections, class_names, category_ids,
     >>> metrics["AP"], metrics["AP_small"], per_class
     (100.0, None, {'cat': 100.0})
     """
-    precision, thresholds = _precision(image_ids, ground_truth, detections, category_ids, iou_type)
+    evaluated = evaluate_images(image_ids, ground_truth, detections, category_ids, iou_type)
+    precision = precision_of(evaluated)
     everything = precision[..., 0]
-    metrics = {"AP": _percent(everything)}
-    for percent in IOU_THRESHOLDS:
-        at = np.flatnonzero(np.isclose(thresholds, percent / 100))
-        metrics[f"AP{percent}"] = _percent(everything[at])
+    metrics = over_thresholds(everything)
     for index, area in enumerate(AREAS, start=1):
         metrics[f"AP_{area}"] = _percent(precision[..., index])
     order = np.argsort(category_ids, kind="stable")
@@ -85,8 +84,19 @@ def box_ious(boxes, others):
     return np.reshape(found, (len(boxes), len(others)))
 
 
-def _precision(image_ids, ground_truth, detections, category_ids, iou_type):
-    """Precision by IoU threshold, recall, category in rising id, area (all, small, ...)."""
+def evaluate_images(
+    image_ids, ground_truth, detections, category_ids, iou_type="bbox", areas=AREAS, **settings
+):
+    """Matches detections with objects, image by image.
+
+    Args:
+        image_ids, ground_truth, detections, category_ids, iou_type: as for `coco_metrics`.
+        areas: the first few of `AREAS`: which are told apart. Defaults to all.
+        **settings: of faster_coco_eval's `COCOeval_faster`.
+
+    Returns:
+        A `COCOeval_faster` that has evaluated and not yet accumulated.
+    """
     from faster_coco_eval import COCO, COCOeval_faster
 
     shape = _SHAPES[iou_type]
@@ -103,12 +113,40 @@ def _precision(image_ids, ground_truth, detections, category_ids, iou_type):
         print_function=log,
     )
     found = truth.loadRes([_result(item, shape) for item in detections])
-    evaluation = COCOeval_faster(truth, found, iouType=iou_type, print_function=log)
-    evaluation.params.maxDets = [MAX_DETECTIONS]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    precision = np.asarray(evaluation.eval["precision"], np.float64)[..., 0]
-    return precision, evaluation.params.iouThrs
+    evaluated = COCOeval_faster(truth, found, iouType=iou_type, print_function=log, **settings)
+    evaluated.params.maxDets = [MAX_DETECTIONS]
+    evaluated.params.areaRng = evaluated.params.areaRng[: 1 + len(areas)]
+    evaluated.evaluate()
+    return evaluated
+
+
+def precision_of(evaluated):
+    """Precision over all images, -1 where there is nothing to find.
+
+    Args:
+        evaluated: as `evaluate_images` returns it.
+
+    Returns:
+        float array: by IoU threshold (0.50:0.05:0.95), recall (0:0.01:1), category in rising id,
+        and area (all, small, ...).
+    """
+    evaluated.accumulate()
+    return np.asarray(evaluated.eval["precision"], np.float64)[..., 0]
+
+
+def over_thresholds(precision) -> dict:
+    """AP over the ten thresholds and at some of them, in percent.
+
+    Args:
+        precision: float array. As `precision_of` gives it, of one area.
+
+    Returns:
+        Dict. The keys are `OVER_THRESHOLDS`; None where there is nothing to find.
+    """
+    metrics = {"AP": _percent(precision)}
+    for percent in IOU_THRESHOLDS:
+        metrics[f"AP{percent}"] = _percent(precision[(percent - 50) // 5])
+    return metrics
 
 
 def _annotation(annotation_id, item, shape):

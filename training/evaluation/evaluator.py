@@ -33,6 +33,7 @@ class Evaluation:
             `detections`, and objects of any kind `without_mask`, if the detector finds masks.
         labels: Labels. The names and ids of the classes.
         segm_per_class: dict. As `per_class`, for masks; empty if they were not compared.
+        image_ids: list of int. All images, those without objects too.
     """
 
     metrics: dict
@@ -43,6 +44,7 @@ class Evaluation:
     counts: dict
     labels: Labels
     segm_per_class: dict = field(default_factory=dict)
+    image_ids: list = field(default_factory=list)
 
 
 class Evaluator:
@@ -168,6 +170,7 @@ def evaluation_of(image_ids, ground_truth, detections, labels, aic, mean_p) -> E
         counts=counts,
         labels=labels,
         segm_per_class=segm_per_class,
+        image_ids=list(image_ids),
     )
 
 

@@ -1,10 +1,12 @@
 """Comparisons: which runs are made, which reused, and what the tables say."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
 
+import keras
 import pytest
 from rich.console import Console
 
@@ -17,7 +19,7 @@ from harmonic_tf.training.comparison.report import (
     markdown,
     summary_rows,
 )
-from harmonic_tf.training.comparison.run import compare, run_all, run_folder
+from harmonic_tf.training.comparison.run import alone_in, compare, run_all, run_folder
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve
 
@@ -41,6 +43,7 @@ def finish(folder, recipe):
     details = {"mean_p": values.pop("mean p")}
     (folder / "details.json").write_text(json.dumps(details))
     (folder / "metrics.json").write_text(json.dumps(values))
+    (folder / "history.csv").write_text("epoch\n" + "1\n" * recipe.epochs)
 
 
 @pytest.fixture
@@ -69,11 +72,14 @@ def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path,
     written = json.loads((tmp_path / "compare.json").read_text())
     assert written["summaries"]["standard"]["AP80"] == {"mean": 31.0, "sd": 1.0, "n": 3}
     # 2, 2, 5: mean 3, variance 3, standard error 1; t(2) = 4.303.
-    assert written["differences"]["harmonic_det - standard"]["AP"] == pytest.approx(
+    difference = written["differences"]["harmonic_det - standard"]["AP"]
+    assert difference.pop("interval") == pytest.approx([3 - 4.303, 3 + 4.303])
+    assert difference == pytest.approx(
         {"mean": 3.0, "standard_error": 1.0, "n": 3, "within_noise": True}
     )
     report = (tmp_path / "compare.md").read_text()
     assert "    harmonic-tf compare ...\n\nssd_tiny on shapes, 3 epochs;" in report
+    assert f"tensorflow {written['versions']['tensorflow']}, keras {keras.__version__}" in report
     assert "standard" in capsys.readouterr().out
 
     trained.clear()
@@ -133,13 +139,15 @@ def processes(monkeypatch, code):
 def test_a_failed_run_stops_the_comparison_and_shows_its_last_lines(monkeypatch, tmp_path):
     processes(monkeypatch, "print(); raise SystemExit(2)")
     with pytest.raises(UserError, match=r"run failed; see .*log.txt\nfirst line\nlast line"):
-        run_all({tmp_path / "run": Recipe()}, 1, Console(quiet=True))
+        run_all({tmp_path / "run": RECIPES[0]}, 1, Console(quiet=True))
 
 
 def test_ctrl_c_is_handed_on_once_and_waited_for(monkeypatch, tmp_path):
     started = processes(
         monkeypatch,
-        "import time\n"
+        # A shell's background jobs, and so their children, are born deaf to it.
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         "    print()\n"
         "    time.sleep(60)\n"
@@ -152,7 +160,7 @@ def test_ctrl_c_is_handed_on_once_and_waited_for(monkeypatch, tmp_path):
 
     monkeypatch.setattr(compare_module.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_all({tmp_path / "a": Recipe(), tmp_path / "b": Recipe()}, 2, Console(quiet=True))
+        run_all({tmp_path / "a": RECIPES[0], tmp_path / "b": RECIPES[1]}, 2, Console(quiet=True))
     assert [process.returncode for process in started] == [130, 130]
 
 
@@ -165,15 +173,60 @@ def test_tables():
     comparison = Comparison(("standard", "harmonic_det"), (1, 2), values)
     first, second = summary_rows(comparison)
     assert first[:2] == ["standard", "30.5 ± 0.7"]
-    ((corner, ap, *_, aic, mean_p),) = difference_rows(comparison)
+    ((corner, ap, *_, aic, mean_p),) = difference_rows(
+        comparison, comparison.numbers, comparison.difference
+    )
     assert corner == "− standard"
-    assert ap == "+1.0 ± 0.0"
-    assert aic == "+0.100 ± 0.100 (noise)"
-    assert mean_p == "+1.000 ± 0.000"
+    assert ap == "+1.0 [+1.0, +1.0]"
+    # 0.0 and 0.2: standard error 0.1, t(1) = 12.706.
+    assert aic == "+0.100 [-1.171, +1.371] (noise)"
+    assert mean_p == "+1.000 [+1.000, +1.000]"
     lines = markdown(comparison).splitlines()
     assert lines[2].startswith("| loss | AP | AP50 |")
     assert lines[4].startswith("| standard | 30.5 ± 0.7 |")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_intervals_over_images_where_all_runs_have_resamples(trained, tmp_path):
+    """On two resamples HarmonicDet is 2 and 4 points above; the mean of its seeds is 3 above."""
+    compare(RECIPES, tmp_path)
+    for recipe in RECIPES:
+        gain = [2.0, 4.0] if recipe.loss == "harmonic_det" else [0.0, 0.0]
+        values = {"AP": [recipe.seed + x for x in gain]}
+        (run_folder(tmp_path, recipe) / "resampled.json").write_text(json.dumps(values))
+    comparison = compare(RECIPES, tmp_path)
+    found = as_json(comparison)["differences_over_images"]["harmonic_det - standard"]
+    assert set(found) == {"AP"}
+    assert found["AP"]["mean"] == 3.0 and found["AP"]["n"] == 2
+    assert found["AP"]["standard_error"] == pytest.approx(math.sqrt(2))
+    *_, last = markdown(comparison).splitlines()
+    assert last == "| − standard | +3.0 [+0.2, +5.8] |"
+    (run_folder(tmp_path, RECIPES[0]) / "resampled.json").unlink()
+    assert compare(RECIPES, tmp_path).resampled == {}
+
+
+def test_a_loss_with_settings_has_a_folder_of_its_own(trained, tmp_path):
+    recipes = [Recipe(loss=loss, epochs=3) for loss in ("standard", "harmonic_det:margin=.1")]
+    comparison = compare(recipes, tmp_path)
+    assert [name for name, _ in trained] == ["standard-seed1", "harmonic_det-margin=0.1-seed1"]
+    assert comparison.losses == ("standard", "harmonic_det:margin=0.1")
+    assert "| harmonic_det:margin=0.1 |" in markdown(comparison)
+
+
+def test_two_comparisons_on_one_folder_are_refused(trained, tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another comparison is at work"):
+        compare(RECIPES, tmp_path)
+    compare(RECIPES[:1], tmp_path)
+
+
+def test_each_run_that_ends_says_how_much_longer(trained, tmp_path, capsys):
+    compare(RECIPES[:3], tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "-seed" in line]
+    assert [line.split()[:2] for line in lines] == [
+        ["1/3", "standard-seed1"], ["2/3", "standard-seed2"], ["3/3", "standard-seed3"],
+    ]  # fmt: skip
+    assert [line.endswith(" left") for line in lines] == [True, True, False]
+    assert "AP 30.0  AP50 30.0  AP80 30.0" in lines[0]
 
 
 def test_masks_are_compared_where_all_runs_have_them(trained, tmp_path):
@@ -210,10 +263,11 @@ def test_without_objects_there_is_nothing_to_compare(trained, tmp_path):
 def test_real_runs(tmp_path):
     recipes = [
         Recipe(loss=loss, data="shapes:train=16,val=8", epochs=1, batch_size=8)
-        for loss in ("standard", "harmonic_det")
+        for loss in ("standard", "harmonic_det:margin=0.1")
     ]
     comparison = compare(recipes, tmp_path, jobs=2)
-    assert comparison.values["standard"]["AIC"] != comparison.values["harmonic_det"]["AIC"]
+    first, second = (comparison.values[recipe.loss] for recipe in recipes)
+    assert first["AIC"] != second["AIC"]
     for recipe in recipes:
         folder = run_folder(tmp_path, recipe)
         assert read_recipe(folder / "recipe.yaml") == resolve(recipe)

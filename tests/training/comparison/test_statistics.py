@@ -7,6 +7,7 @@ import pytest
 from harmonic_tf.training.comparison.statistics import (
     Difference,
     paired_difference,
+    resampled_difference,
     summarize,
     t_quantile,
 )
@@ -21,7 +22,8 @@ def test_mean_and_sample_deviation():
 
 def test_one_value_has_no_spread():
     assert summarize([4.5]).sd is None
-    assert paired_difference([3.0], [1.0]) == Difference(2.0, None, 1, within_noise=True)
+    assert paired_difference([3.0], [1.0]) == Difference(2.0, None, 1, None)
+    assert paired_difference([3.0], [1.0]).within_noise
 
 
 def test_differences_are_paired():
@@ -29,6 +31,7 @@ def test_differences_are_paired():
     difference = paired_difference([11.0, 21.0, 34.0], [10.0, 20.0, 30.0])
     assert difference.mean == pytest.approx(2.0)
     assert difference.standard_error == pytest.approx(1.0)
+    assert difference.interval == pytest.approx((2 - 4.303, 2 + 4.303))
     assert difference.within_noise
     # 4, 5, 6: mean 5, error 1 / sqrt(3): 8.66 errors from 0.
     assert not paired_difference([14.0, 25.0, 36.0], [10.0, 20.0, 30.0]).within_noise
@@ -43,6 +46,28 @@ def test_equal_values_differ_within_noise_and_a_constant_difference_does_not():
 def test_pairs_must_match():
     with pytest.raises(ValueError):
         paired_difference([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError):
+        resampled_difference(0.0, [[1.0, 2.0]], [[1.0]])
+
+
+def test_the_error_over_images_is_the_spread_of_the_mean_difference_over_resamples():
+    """Two seeds. Differences 1, 3, 2 and 3, 5, 1: means 2, 4, 1.5; their deviation is sqrt(1.75).
+
+    The differences of the two seeds rise and fall together: taken one by one they would spread
+    less.
+    """
+    values = [[11.0, 23.0, 32.0], [13.0, 25.0, 31.0]]
+    found = resampled_difference(2.2, values, [[10.0, 20.0, 30.0]] * 2)
+    error = math.sqrt(1.75)
+    assert found.standard_error == pytest.approx(error)
+    assert (found.mean, found.n) == (2.2, 3)
+    assert found.interval == pytest.approx((2.2 - 1.96 * error, 2.2 + 1.96 * error))
+
+
+def test_resamples_without_objects_do_not_count():
+    found = resampled_difference(1.0, [[1.0, None, 3.0]], [[0.0, None, 0.0]])
+    assert (found.n, found.standard_error) == (2, pytest.approx(math.sqrt(2)))
+    assert resampled_difference(1.0, [[None, None]], [[None, None]]).interval is None
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 9, 30])

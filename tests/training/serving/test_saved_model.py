@@ -116,10 +116,50 @@ def test_jpeg_bmp_gif_grey_and_transparent_images(exported, tmp_path):
     }
 
 
+# A program with TensorFlow alone: for each line, the export, images and the file to write.
+SERVER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+for line in sys.stdin:
+    folder, files, target = json.loads(line)
+    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    found = serve(images=tf.stack([tf.io.read_file(file) for file in files]))
+    np.savez(target, **{key: value.numpy() for key, value in found.items()})
+    assert not [m for m in sys.modules if m.split(".")[0] in ("harmonic_tf", "keras_cv")]
+    print("served", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A function of what a line of `SERVER` says, which returns what was found."""
+    elsewhere = tmp_path_factory.mktemp("server")
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        cwd=elsewhere,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def serve(folder, files):
+            target = elsewhere / "found.npz"
+            line = [str(folder), [str(file) for file in files], str(target)]
+            process.stdin.write(json.dumps(line) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "served\n"
+            return np.load(target)
+
+        yield serve
+        process.kill()
+
+
 @pytest.mark.parametrize("preset", sorted(x for x in models.PRESETS if x.endswith("_tiny")))
-def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, tmp_path):
+def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, server, tmp_path):
     keras.utils.set_random_seed(0)
     model = models.from_preset(preset, num_classes=3, score_threshold=0.0)
+    model.run_eagerly = True
     folder = export_model(model, LABELS, tmp_path, name=preset)
     rng = np.random.default_rng(0)
     sizes = [(120, 200), (300, 170), (64, 64)]
@@ -127,18 +167,7 @@ def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, tmp_
     for index, (height, width) in enumerate(sizes):
         files.append(tmp_path / f"{index}.jpg")
         Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(files[-1])
-    code = f"""
-import sys
-import numpy as np
-import tensorflow as tf
-images = [tf.io.read_file(path) for path in {[str(file) for file in files]!r}]
-served = tf.saved_model.load({str(folder)!r}).signatures["serving_default"]
-found = served(images=tf.stack(images))
-np.savez({str(tmp_path / "found.npz")!r}, **{{k: v.numpy() for k, v in found.items()}})
-assert not [m for m in sys.modules if m.split(".")[0] in ("harmonic_tf", "keras_cv")]
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
-    served = np.load(tmp_path / "found.npz")
+    served = server(folder, files)
     fitted = [fit_image(file.read_bytes(), model.image_size, model.resize) for file in files]
     inputs, scale, offset, _ = (np.stack(column) for column in zip(*fitted, strict=True))
     predicted = model.predict(inputs, verbose=0)
