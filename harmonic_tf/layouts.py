@@ -159,7 +159,7 @@ class Layout:
                 f"with the keys {sorted(y)}."
             )
         of_box, of_classes = _groups(columns)
-        box, scores = _joined_levels(y[keys[0]], y[keys[1]], of_classes)
+        box, scores = _joined_levels(y[keys[0]], y[keys[1]])
         if of_classes == ("class",) and len(scores.shape) == 2:
             scores = scores[..., None]
         return {
@@ -286,21 +286,19 @@ def _groups(columns):
     return tuple(groups["box"]), tuple(groups["classes"])
 
 
-def _joined_levels(box, scores, of_classes):
+def _joined_levels(box, scores):
     """Tensors of all anchors, also from dictionaries of levels `(B, H, W, anchors * width)`."""
     if not isinstance(box, dict):
         return box, scores
     levels = sorted(box, key=int)
     anchors = box[levels[0]].shape[-1] // 4
-    width = scores[levels[0]].shape[-1] // anchors
-    flat = [
-        ops.concatenate(
-            [ops.reshape(of[level], (ops.shape(of[level])[0], -1, size)) for level in levels],
-            axis=1,
-        )
-        for of, size in ((box, 4), (scores, width))
-    ]
-    return flat
+    classes = scores[levels[0]].shape[-1] // anchors
+
+    def joined(of, width):
+        flat = [ops.reshape(of[key], (ops.shape(of[key])[0], -1, width)) for key in levels]
+        return ops.concatenate(flat, axis=1)
+
+    return joined(box, 4), joined(scores, classes)
 
 
 def _split(tensor, columns, name, layout, classes):

@@ -92,7 +92,7 @@ def _broken(scores, settings):
     """0, or NaN for what no score can be."""
     if settings.from_logits:
         return scores - scores
-    return ops.where(ops.abs(scores - 0.5) <= 0.501, 0.0, float("nan"))
+    return ops.where(ops.abs(scores - 0.5) <= 0.501, scores - scores, float("nan"))
 
 
 def _inside(scores):
