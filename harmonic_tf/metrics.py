@@ -3,16 +3,19 @@
 import keras
 from keras import ops
 
-from harmonic_tf.losses.contract import rows_of
-from harmonic_tf.ops import Settings, objective_rows
+from harmonic_tf.layouts import config_of
+from harmonic_tf.losses.contract import Contract
+from harmonic_tf.ops import objective_rows
 
 
 class PositiveMetric(keras.metrics.Metric):
     """A number averaged over the positives of all batches; subclasses say which, in `value`.
 
     Args:
-        classification: `"softmax"` or `"focal"`: the form of the logits.
-        box_variance: 4 floats that the deltas were divided by.
+        classification: `"softmax"`, `"focal"` or `"auto"`: the form of the logits; without a
+            layout `"auto"` is softmax.
+        box_variance: 4 floats that the deltas were divided by; `"auto"`: 0.1, 0.1, 0.2, 0.2.
+        layout: None, a `harmonic_tf.Layout` or its name, as for the losses.
         reduction: `"mean"` over the positives (0 if there were none), or `"sum"`.
         name: string.
         dtype: dtype of the result.
@@ -20,8 +23,9 @@ class PositiveMetric(keras.metrics.Metric):
 
     def __init__(
         self,
-        classification="softmax",
-        box_variance=(0.1, 0.1, 0.2, 0.2),
+        classification="auto",
+        box_variance="auto",
+        layout=None,
         reduction="mean",
         name=None,
         dtype=None,
@@ -30,9 +34,8 @@ class PositiveMetric(keras.metrics.Metric):
         if reduction not in ("mean", "sum"):
             raise ValueError(f'`reduction` must be "mean" or "sum". Received: {reduction!r}')
         self.reduction = reduction
-        self._settings = Settings(
-            classification=classification, box_variance=box_variance, contrastive=False
-        )
+        self._arguments = {"classification": classification, "box_variance": box_variance}
+        self._contract = Contract(**self._arguments, layout=layout, contrastive=False)
         self.total = self.add_variable((), initializer="zeros", name="total")
         self.count = self.add_variable((), initializer="zeros", name="count")
 
@@ -42,12 +45,8 @@ class PositiveMetric(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch, given as the losses are: dictionaries or packed tensors."""
-        y_true, y_pred = (
-            keras.tree.map_structure(lambda x: ops.convert_to_tensor(x, dtype="float32"), y)
-            for y in (y_true, y_pred)
-        )
-        rows = rows_of(y_true, y_pred, self._settings.classification)
-        self.update_from_parts(objective_rows(*rows, self._settings), sample_weight)
+        rows = self._contract.rows(*self._contract.tensors(y_true, y_pred, "float32"))
+        self.update_from_parts(objective_rows(*rows, self._contract.settings), sample_weight)
 
     def update_from_parts(self, parts, sample_weight=None):
         """Adds a batch whose `Parts` a loss has already computed.
@@ -73,8 +72,8 @@ class PositiveMetric(keras.metrics.Metric):
     def get_config(self):
         return {
             **super().get_config(),
-            "classification": self._settings.classification,
-            "box_variance": self._settings.box_variance,
+            **self._arguments,
+            "layout": config_of(self._contract.layout),
             "reduction": self.reduction,
         }
 
@@ -87,8 +86,10 @@ class InconsistencyCoefficient(PositiveMetric):
     all positives just score higher, so read it beside `MeanScore`.
 
     Args:
-        classification: `"softmax"` or `"focal"`: the form of the logits.
-        box_variance: 4 floats that the deltas were divided by.
+        classification: `"softmax"`, `"focal"` or `"auto"`: the form of the logits; without a
+            layout `"auto"` is softmax.
+        box_variance: 4 floats that the deltas were divided by; `"auto"`: 0.1, 0.1, 0.2, 0.2.
+        layout: None, a `harmonic_tf.Layout` or its name, as for the losses.
         reduction: `"mean"` over the positives (0 if there were none), or `"sum"`.
         name: string.
         dtype: dtype of the result.

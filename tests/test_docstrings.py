@@ -12,7 +12,9 @@ import harmonic_tf
 from harmonic_tf import adapters, losses, models
 
 PACKAGES = ["harmonic_tf.losses", "harmonic_tf.ops", "harmonic_tf.models"]
-MODULES = [f"harmonic_tf.{name}" for name in ("boxes", "masks", "adapters", "metrics")] + [
+MODULES = [
+    f"harmonic_tf.{name}" for name in ("boxes", "coders", "layouts", "masks", "adapters", "metrics")
+] + [
     module.name
     for package in PACKAGES
     for module in pkgutil.iter_modules(
@@ -24,6 +26,7 @@ NAMES = {
     "keras": keras,
     "ops": keras.ops,
     **vars(adapters),
+    "Layout": harmonic_tf.Layout,
     **{name: getattr(losses, name) for name in losses.__all__},
     **{name: getattr(models, name) for name in models.__all__},
 }

@@ -68,6 +68,10 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         constant_factor: float. What stands for both factors when `harmonic=False`.
         focal_alpha: float. Weight of the positive class in the focal loss.
         focal_gamma: float. Focusing exponent of the focal loss.
+        layout: how targets and predictions are written, if not as above: a `harmonic_tf.Layout`,
+            or the name of one: `"keras_io_retinanet"`, `"ssd_keras"`, `"ssd_tf2"`,
+            `"keras_retinanet"`, `"efficientdet"`, `"model_garden"`. It sets the form, and where it
+            has one the variance; never mining.
         reduction: `"sum"`, the scalar (13); None, its `(B, A)` terms, each divided by N.
         name: string.
         dtype: `"float32"`, also for half-precision inputs, or `"float64"`.
@@ -103,6 +107,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
+        layout=None,
         reduction="sum",
         name="harmonic_det_loss",
         dtype=None,
@@ -133,6 +138,7 @@ class HarmonicLoss(JointLoss):
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
+        layout=None,
         reduction="sum",
         name="harmonic_loss",
         dtype=None,
@@ -166,6 +172,7 @@ class DetectionLoss(JointLoss):
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
+        layout=None,
         reduction="sum",
         name="detection_loss",
         dtype=None,
@@ -187,6 +194,7 @@ class TaskContrastiveLoss(JointLoss):
         classification="auto",
         margin=0.2,
         box_variance="auto",
+        layout=None,
         reduction="sum",
         name="task_contrastive_loss",
         dtype=None,

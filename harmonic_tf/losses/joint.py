@@ -3,16 +3,10 @@
 import keras
 from keras import ops
 
-from harmonic_tf.losses.contract import rows_of
+from harmonic_tf.layouts import config_of
+from harmonic_tf.losses.contract import AUTO, Contract, is_auto
 from harmonic_tf.losses.mining import hard_negatives
-from harmonic_tf.ops import Settings, global_sum, objective_rows
-
-# What "auto" means in a loss without a detector.
-AUTO = {
-    "classification": "softmax",
-    "box_variance": (0.1, 0.1, 0.2, 0.2),
-    "negative_ratio": None,
-}
+from harmonic_tf.ops import global_sum, objective_rows
 
 
 class JointLoss(keras.losses.Loss):
@@ -24,7 +18,7 @@ class JointLoss(keras.losses.Loss):
 
     Args:
         arguments: dict. The subclass's `locals()`: fields of `harmonic_tf.ops.Settings`, `"auto"`
-            where a detector may choose; `negative_ratio` and `min_negatives` (see
+            where a detector may choose; `layout`; `negative_ratio` and `min_negatives` (see
             `harmonic_tf.losses.mining`); Keras's `reduction`, `name` and `dtype`.
         **fixed: the settings that the subclass does not leave open.
     """
@@ -34,20 +28,21 @@ class JointLoss(keras.losses.Loss):
         reduction, name, dtype = (own.pop(key) for key in ("reduction", "name", "dtype"))
         wide = keras.dtype_policies.get(dtype or "float32").compute_dtype == "float64"
         super().__init__(name=name, reduction=reduction, dtype="float64" if wide else "float32")
-        self._arguments = own
+        self._arguments = dict(own)
 
-        chosen = {k: AUTO[k] if _is_auto(v) else v for k, v in own.items()}
-        self.negative_ratio = chosen.pop("negative_ratio", None)
-        self.min_negatives = chosen.pop("min_negatives", 0)
-        self.objective = Settings(**chosen, **fixed)
+        ratio = own.pop("negative_ratio", None)
+        self.negative_ratio = AUTO["negative_ratio"] if is_auto(ratio) else ratio
+        self.min_negatives = own.pop("min_negatives", 0)
         _check_mining(self.negative_ratio, self.min_negatives)
+        self._contract = Contract(**own, **fixed)
+        self.objective, self.layout = self._contract.settings, self._contract.layout
 
     def for_detector(self, loss_settings):
         """This loss as a detector needs it: every `"auto"` is filled from the detector's settings.
 
         Args:
             loss_settings: dict. A detector's `loss_settings`: `classification`, `box_variance`,
-                `negative_ratio`.
+                `negative_ratio`; and `layout`, if its boxes are not coded as centre and size.
 
         Returns:
             A loss of the same class and config otherwise. `negative_ratio` is the detector's only
@@ -55,7 +50,7 @@ class JointLoss(keras.losses.Loss):
 
         Raises:
             ValueError: if `classification` or `box_variance` was set, and otherwise than the
-                detector's.
+                detector's, or if there is a layout, which a detector does not need.
 
         Example:
 
@@ -65,11 +60,16 @@ class JointLoss(keras.losses.Loss):
         >>> config["classification"], config["box_variance"], config["negative_ratio"]
         ('focal', (1.0, 1.0, 1.0, 1.0), None)
         """
-        config = self.get_config()
+        if self.layout is not None:
+            raise ValueError(
+                f"`layout` of {type(self).__name__} must be None in a detector of harmonic_tf, "
+                f"which writes the contract. Received: {self.get_config()['layout']!r}"
+            )
+        config = {**self.get_config(), "layout": loss_settings.get("layout")}
         for name, wanted in loss_settings.items():
-            if name not in self._arguments:
+            if name not in self._arguments or name == "layout":
                 continue
-            if _is_auto(self._arguments[name]):
+            if is_auto(self._arguments[name]):
                 config[name] = wanted
             elif name != "negative_ratio" and _plain(config[name]) != _plain(wanted):
                 raise ValueError(
@@ -82,6 +82,7 @@ class JointLoss(keras.losses.Loss):
         """As any Keras loss; `sample_weight` weighs images, `(B,)`, or rows, `(B, A)`."""
         if sample_weight is not None:
             sample_weight = self._row_weights(sample_weight)
+        y_true, y_pred = self._contract.tensors(y_true, y_pred, self.dtype)
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
@@ -108,10 +109,7 @@ class JointLoss(keras.losses.Loss):
         >>> float(parts.p[0, 0]), float(parts.iou[0, 0])
         (0.5, 1.0)
         """
-        y_true, y_pred = (
-            keras.tree.map_structure(lambda x: ops.convert_to_tensor(x, dtype=self.dtype), y)
-            for y in (y_true, y_pred)
-        )
+        y_true, y_pred = self._contract.tensors(y_true, y_pred, self.dtype)
         terms, parts = self._terms(y_true, y_pred)
         if sample_weight is not None:
             terms = terms * self._row_weights(sample_weight)
@@ -141,18 +139,13 @@ class JointLoss(keras.losses.Loss):
         return weights[:, None] if len(weights.shape) == 1 else weights
 
     def _rows(self, y_true, y_pred):
-        return rows_of(y_true, y_pred, self.objective.classification)
+        return self._contract.rows(y_true, y_pred)
 
     def get_config(self):
-        settings = {
-            name: value if _is_auto(value) else getattr(self.objective, name, value)
-            for name, value in self._arguments.items()
-        }
+        settings = dict(self._arguments, layout=config_of(self.layout))
+        if not is_auto(settings["box_variance"]):
+            settings["box_variance"] = tuple(float(v) for v in settings["box_variance"])
         return {**super().get_config(), **settings, "dtype": self.dtype}
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _plain(value):

@@ -101,49 +101,78 @@ def _localization(box_pred, box_true, settings):
     # Deltas first, so that each is a vector over the rows.
     box_pred, box_true = ops.transpose(box_pred), ops.transpose(box_true)
     variance = ops.convert_to_tensor(settings.box_variance, box_pred.dtype)[:, None]
-    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true, variance)
-    iou, d_iou = _iou_of_deltas(box_pred, box_true, variance)
+    if settings.box_coding == "center_size":
+        # The target of a box without width or height is minus infinity: it is held at the smallest
+        # size that `boxes.edges` decodes.
+        limit = boxes.MAX_LOG_SIZE / variance[2:]
+        sizes = ops.clip(box_true[2:], -limit, limit)
+        box_true = ops.concatenate([box_true[:2], sizes], axis=0)
+    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true)
+    iou, d_iou = _IOU[settings.box_coding](box_pred, box_true, variance)
     iou_term, d_iou_term = _iou_term(iou, settings)
     return smooth_l1 + iou_term, d_smooth_l1, iou, d_iou, d_iou_term
 
 
-def _smooth_l1(box_pred, box_true, variance):
-    """Smooth L1 summed over the 4 deltas, and its gradient `(4, rows)`.
-
-    The target of a box without width or height is minus infinity: it is held at the smallest size
-    that `boxes.edges` decodes.
-    """
-    limit = boxes.MAX_LOG_SIZE / variance[2:]
-    box_true = ops.concatenate([box_true[:2], ops.clip(box_true[2:], -limit, limit)], axis=0)
+def _smooth_l1(box_pred, box_true):
+    """Smooth L1 summed over the 4 deltas, and its gradient `(4, rows)`."""
     difference = box_pred - box_true
     size = ops.abs(difference)
     value = ops.where(size < 1, 0.5 * difference * difference, size - 0.5)
     return ops.sum(value, axis=0), ops.clip(difference, -1.0, 1.0)
 
 
-def _iou_of_deltas(box_pred, box_true, variance):
+def _iou_of_center_size(box_pred, box_true, variance):
     """IoU `(rows,)` of two boxes given as deltas of one anchor, and its gradient `(4, rows)`.
 
-    Where two edges coincide each side of the kink counts half, so that the gradient at the target
-    itself is zero. Centres are measured from the target's, so that small boxes keep their digits.
+    Centres are measured from the target's, so that small boxes keep their digits.
     """
     centre = variance[:2] * (box_pred[:2] - box_true[:2])
     log_size = variance[2:] * box_pred[2:]
     low, high, size = boxes.edges(centre, log_size)
     low_true, high_true, size_true = boxes.edges(0.0, variance[2:] * box_true[2:])
+    iou, by_inter, by_area, by_low, by_high = _iou(low, high, size, low_true, high_true, size_true)
+    by_centre = by_inter * (by_high + by_low)
+    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=0)
+    by_log_size = ops.where(ops.abs(log_size) < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
+    return iou, variance * ops.concatenate([by_centre, by_log_size], axis=0)
+
+
+def _iou_of_corners(box_pred, box_true, variance):
+    """The same of two boxes given as the distances of their corners from those of one anchor."""
+    (low, high), (low_true, high_true) = (
+        (variance[:2] * corners[:2], 1 + variance[2:] * corners[2:])
+        for corners in (box_pred, box_true)
+    )
+    size, size_true = ops.maximum(high - low, 0.0), ops.maximum(high_true - low_true, 0.0)
+    iou, by_inter, by_area, by_low, by_high = _iou(low, high, size, low_true, high_true, size_true)
+    by_size = ops.where(high > low, by_area * ops.flip(size, axis=0), 0.0)
+    by_corners = [by_inter * by_low - by_size, by_inter * by_high + by_size]
+    return iou, variance * ops.concatenate(by_corners, axis=0)
+
+
+def _iou(low, high, size, low_true, high_true, size_true):
+    """IoU of boxes given by edges and sizes, `(2, rows)` each; 0 where both are empty.
+
+    Returns:
+        `(iou, by_inter, by_area, by_low, by_high)`: the IoU, its derivatives by the intersection
+        and by the box's area, `(rows,)` each, and those of the intersection by the box's edges,
+        `(2, rows)`. Where two edges coincide each side of the kink counts half, so that the
+        gradient at the target itself is zero.
+    """
     overlap = ops.maximum(ops.minimum(high, high_true) - ops.maximum(low, low_true), 0.0)
     inter = overlap[0] * overlap[1]
     union = size[0] * size[1] + size_true[0] * size_true[1] - inter
+    union = ops.where(union > 0, union, 1.0)
 
     by_inter = (union + inter) / union / union
     by_area = -inter / union / union
     touching = ops.cast(overlap > 0, overlap.dtype) * ops.flip(overlap, axis=0)
     by_high = touching * (0.5 + 0.5 * ops.sign(high_true - high))
     by_low = -touching * (0.5 + 0.5 * ops.sign(low - low_true))
-    by_centre = by_inter * (by_high + by_low)
-    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=0)
-    by_log_size = ops.where(ops.abs(log_size) < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
-    return inter / union, variance * ops.concatenate([by_centre, by_log_size], axis=0)
+    return inter / union, by_inter, by_area, by_low, by_high
+
+
+_IOU = {"center_size": _iou_of_center_size, "corners": _iou_of_corners}
 
 
 def _iou_term(iou, settings):

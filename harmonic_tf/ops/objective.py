@@ -55,7 +55,8 @@ def objective_rows(logits, box_pred, classes, box_true, settings):
 
     Args:
         logits: float tensor `(B, A, K)`: K = C for `settings.classification == "focal"`, K = C + 1
-            with the background last for `"softmax"`.
+            with the background last or first for `"softmax"`. Probabilities, if
+            `settings.from_logits` is off.
         box_pred: float tensor `(B, A, 4)`. Predicted deltas.
         classes: tensor `(B, A)`. Class index, -1 background, -2 ignored. A class that the logits
             have no column for gives NaN.
@@ -94,13 +95,15 @@ def _compiled(settings, columns):
     class_count = columns - 1 if softmax else columns
 
     def labels(classes):
+        if softmax and settings.background == "first":
+            return ops.maximum(classes, -1) + 1
         return ops.where(classes >= 0, classes, class_count if softmax else BACKGROUND)
 
     def dense(logits, classes):
-        rows = dense_rows(logits, labels(classes), settings)
-        return ops.stack(rows[:4], axis=-1), rows.slope
+        *rows, slope = dense_rows(logits, labels(classes), settings)
+        return ops.stack(rows, axis=-1), slope
 
-    dense_in_chunks = in_chunks(dense, (4, columns))
+    dense_in_chunks = in_chunks(dense, (len(classification.Dense._fields) - 1, columns))
 
     def read(logits, box_pred, classes, box_true):
         """What the logits tell of each row, the slopes by them, and the sums of the factors."""
@@ -115,14 +118,14 @@ def _compiled(settings, columns):
         """The parts of each row and their derivatives, but for those by the logits."""
         shape, classes = ops.shape(classes), ops.reshape(classes, (-1,))
         box_pred, box_true = _flat(box_pred), _flat(box_true)
-        loss, p, entropy, own_slope = ops.unstack(rows, axis=-1)
+        loss, p, entropy, own_slope, p_slope = ops.unstack(rows, axis=-1)
         positive, ignored = classes >= 0, ops.equal(classes, IGNORED)
         scales = scales_of(sums) if settings.normalize_factors else (1.0, 1.0)
         parts, derivatives = coupled_rows(
             loss, p, entropy, box_pred, box_true, positive, settings, scales
         )
         d_loss, d_p, d_box = derivatives
-        d_own = d_loss * own_slope + d_p * p * (1 - p)
+        d_own = d_loss * own_slope + d_p * p_slope
         d_others = d_loss - d_p * p if softmax else d_loss
         # 0 or NaN: a broken prediction stays visible in rows that do not depend on it. (A product
         # with 0 would not do, for XLA takes it for 0.)

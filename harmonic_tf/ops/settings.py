@@ -30,10 +30,16 @@ class Settings:
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     box_variance: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    # How scores and boxes are written, which a layout knows.
+    from_logits: bool = True
+    background: str = "last"
+    box_coding: str = "center_size"
 
     def __post_init__(self):
         _require_one_of("classification", self.classification, ("softmax", "focal"))
         _require_one_of("iou_loss", self.iou_loss, ("hiou", "iou", None))
+        _require_one_of("background", self.background, ("last", "first"))
+        _require_one_of("box_coding", self.box_coding, ("center_size", "corners"))
         if not 0 <= self.gamma <= 1:
             raise ValueError(
                 "`gamma` must be between 0 and 1, or the harmonic IoU loss is not monotonic. "

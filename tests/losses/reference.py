@@ -17,6 +17,7 @@ DEFAULTS = {
     "focal_alpha": 0.25,
     "focal_gamma": 2.0,
     "box_variance": (0.1, 0.1, 0.2, 0.2),
+    "box_coding": "center_size",
 }
 
 FORMS = ("softmax", "focal")
@@ -88,7 +89,7 @@ def parts(y_true, y_pred, held=None, **settings):
         if s["classification"] == "softmax"
         else _focal(logits, classes, s["focal_alpha"], s["focal_gamma"])
     )
-    u = iou(y_true["box"], y_pred["box"], s["box_variance"])
+    u = iou(y_true["box"], y_pred["box"], s["box_variance"], s["box_coding"])
     l_loc = smooth_l1(np.asarray(y_pred["box"]) - np.asarray(y_true["box"])).sum(-1)
     if s["iou_loss"] is not None:
         gamma = s["gamma"] if s["iou_loss"] == "hiou" else 0.0
@@ -152,19 +153,43 @@ def smooth_l1(x):
     return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
 
 
-def iou(deltas_1, deltas_2, variance):
-    (x1, y1, x2, y2), (x3, y3, x4, y4) = _decode(deltas_1, variance), _decode(deltas_2, variance)
+def iou(deltas_1, deltas_2, variance, coding="center_size"):
+    (x1, y1, x2, y2), (x3, y3, x4, y4) = (
+        np.moveaxis(_DECODE[coding](np.asarray(deltas, "float64"), variance), -1, 0)
+        for deltas in (deltas_1, deltas_2)
+    )
     width = np.maximum(0, np.minimum(x2, x4) - np.maximum(x1, x3))
     height = np.maximum(0, np.minimum(y2, y4) - np.maximum(y1, y3))
     inter = width * height
-    return inter / ((x2 - x1) * (y2 - y1) + (x4 - x3) * (y4 - y3) - inter)
+    areas = (
+        np.maximum(0, b - a) * np.maximum(0, d - c)
+        for a, b, c, d in ((x1, x2, y1, y2), (x3, x4, y3, y4))
+    )
+    union = sum(areas) - inter
+    return inter / np.where(union > 0, union, 1)
 
 
-def _decode(deltas, variance):
-    deltas = np.asarray(deltas, "float64") * np.asarray(variance)
+def _decode_center_size(deltas, variance):
+    deltas = deltas * np.asarray(variance)
     centre = _ANCHOR_CENTRE + deltas[..., :2] * _ANCHOR_SIZE
     size = _ANCHOR_SIZE * np.exp(deltas[..., 2:])
-    return np.moveaxis(np.concatenate([centre - size / 2, centre + size / 2], -1), -1, 0)
+    return np.concatenate([centre - size / 2, centre + size / 2], -1)
+
+
+def _decode_corners(deltas, variance):
+    corners = np.concatenate([_ANCHOR_CENTRE - _ANCHOR_SIZE / 2, _ANCHOR_CENTRE + _ANCHOR_SIZE / 2])
+    return corners + deltas * np.asarray(variance) * np.tile(_ANCHOR_SIZE, 2)
+
+
+def _decode_distances(distances, variance):
+    return np.concatenate([-distances[..., :2], distances[..., 2:]], -1) * 8 + 100
+
+
+_DECODE = {
+    "center_size": _decode_center_size,
+    "corners": _decode_corners,
+    "distances": _decode_distances,
+}
 
 
 def _softmax(logits, classes):

@@ -26,6 +26,7 @@ SETTINGS = {
     "constant_factor": 1.75,
     "focal_alpha": 0.375,
     "focal_gamma": 1.5,
+    "layout": "efficientdet",
     "bounding_box_format": "center_xywh",
     "name": "another",
     "dtype": "float64",

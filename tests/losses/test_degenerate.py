@@ -251,11 +251,11 @@ def test_harmonic_iou_loss_shows_nan(bad):
 
 
 @every_form
-@pytest.mark.parametrize("mode", ["graph", "xla"])
-def test_class_without_a_column_makes_a_compiled_loss_nan(form, mode):
+def test_class_without_a_column_makes_the_loss_nan_under_xla(form):
+    """Which leaves assertions out; elsewhere it raises."""
     for index in (CLASSES, CLASSES + 1, 1000, -3):
         for row in range(ROWS):
             y_true, y_pred = case(form)
             y_true["classification"][0, row] = index
-            value, _ = harmonic_det(form, mode)(y_true, y_pred)
+            value, _ = harmonic_det(form, "xla")(y_true, y_pred)
             assert np.isnan(value), (index, row)

@@ -1,11 +1,13 @@
-"""HarmonicIoULoss as an ordinary Keras box loss."""
+"""HarmonicIoULoss and LocalizationLoss as ordinary Keras box losses."""
+
+import warnings
 
 import keras
 import numpy as np
 import pytest
-from differentiate import differentiate
+from differentiate import differentiate, differentiator
 
-from harmonic_tf.losses import HarmonicIoULoss
+from harmonic_tf.losses import HarmonicIoULoss, LocalizationLoss
 
 
 def test_values_by_hand():
@@ -57,12 +59,44 @@ def test_every_format_sees_the_same_boxes(bounding_box_format):
     np.testing.assert_allclose(loss(true, pred), (1 + iou) ** 0.8 * (1 - iou), rtol=1e-5)
 
 
-def test_gradient_equals_central_differences():
+@pytest.mark.parametrize("bounding_box_format", BOXES)
+def test_localization_in_every_format(bounding_box_format):
+    """Differences of 10 px of 40 and of 0 and -20 px of 80; in the same unit whatever it is."""
+    true, pred = (np.array([box], "float64") for box in BOXES[bounding_box_format])
+    iou, smooth_l1 = 1800 / 3800, (2 * 0.25**2 + 0.25**2) / 2
+    loss = LocalizationLoss(bounding_box_format, alpha=2.0, gamma=0.5)
+    expected = smooth_l1 + 2 * (1 + iou) ** 0.5 * (1 - iou)
+    np.testing.assert_allclose(loss(true, pred), expected, rtol=1e-4)
+
+
+def test_localization_draws_disjoint_boxes_together():
+    true, pred = np.array([[0.0, 0, 2, 2]]), np.array([[5.0, 0, 7, 2]])
+    _, slope = differentiate(HarmonicIoULoss(), true, pred)
+    assert not slope.any()
+    value, slope = differentiate(LocalizationLoss(), true, pred)
+    assert float(value) == pytest.approx(2 * (2.5 - 0.5) + 1.5)
+    np.testing.assert_allclose(slope, [[0.5, 0, 0.5, 0]], atol=1e-6)
+    moved = pred - 0.5 * slope
+    assert float(LocalizationLoss()(true, moved)) < float(value)
+
+
+@pytest.mark.parametrize("cls", [HarmonicIoULoss, LocalizationLoss])
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_deltas_taken_for_boxes_are_warned_of_once(cls, mode):
+    deltas = np.array([[0.3, -0.2, -0.5, 0.1]])
+    loss = differentiator(cls(), mode)
+    with pytest.warns(UserWarning, match=f"{cls.__name__} takes boxes.*harmonic_tf.harmonize"):
+        loss(deltas, deltas)
+    loss(deltas, deltas)
+
+
+@pytest.mark.parametrize("cls", [HarmonicIoULoss, LocalizationLoss])
+def test_gradient_equals_central_differences(cls):
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 5, (20, 2))
     true = np.concatenate([low, low + rng.uniform(1, 5, (20, 2))], -1)
     pred = true + rng.normal(0, 0.3, true.shape)
-    loss = HarmonicIoULoss(dtype="float64", reduction="sum")
+    loss = cls(dtype="float64", reduction="sum")
     _, actual = differentiate(loss, true, pred)
     for index in np.ndindex(pred.shape):
         step = np.zeros_like(pred)
@@ -75,9 +109,12 @@ def test_gradient_equals_central_differences():
 def test_boxes_without_area_give_a_finite_loss_and_gradient(box):
     boxes = np.array([[0.0, 0, 2, 2], box])
     for true, pred in ((boxes, boxes[::-1].copy()), (boxes[1:], boxes[1:])):
-        value, gradient = differentiate(HarmonicIoULoss(), true, pred)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if box == [2, 2, 1, 1] else "error")
+            value, gradient = differentiate(HarmonicIoULoss(), true, pred)
+            other, slope = differentiate(LocalizationLoss(), true, pred)
         assert float(value) == pytest.approx(1.0)
-        assert np.isfinite(gradient).all()
+        assert np.isfinite(other) and np.isfinite(gradient).all() and np.isfinite(slope).all()
 
 
 def test_fits_as_the_loss_of_an_ordinary_model():
@@ -95,5 +132,7 @@ def test_refuses_unknown_formats_and_wrong_shapes():
         HarmonicIoULoss("cxcywh")
     with pytest.raises(ValueError, match=r"`gamma`.*1\.5"):
         HarmonicIoULoss(gamma=1.5)
+    with pytest.raises(ValueError, match=r"`alpha`.*-1"):
+        LocalizationLoss(alpha=-1)
     with pytest.raises(ValueError, match=r"`y_pred` must hold boxes.*\(2, 5\)"):
         HarmonicIoULoss()(np.zeros((2, 4)), np.zeros((2, 5)))
