@@ -369,6 +369,7 @@ class DetectorMixin:
         backbone=None,
         weights="none",
         freeze_batch_norm=None,
+        frozen_level=None,
         image_size=None,
         **settings,
     ):
@@ -377,9 +378,10 @@ class DetectorMixin:
         Args:
             preset: string, a key of `presets`.
             num_classes: int.
-            backbone: architecture of a `PyramidBackbone` instead of the preset's.
+            backbone: instead of the preset's; see `harmonic_tf.models.backbones.build_backbone`.
             weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
             freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
+            frozen_level: string such as `"P3"`, up to which the backbone is not trained, or None.
             image_size: (height, width) instead of the preset's.
             **settings: arguments of the detector that take the place of the preset's.
 
@@ -392,7 +394,11 @@ class DetectorMixin:
             )
         spec = cls.presets[preset]
         backbone = build_backbone(
-            backbone or spec.backbone, image_size or spec.image_size, weights, freeze_batch_norm
+            backbone or spec.backbone,
+            image_size or spec.image_size,
+            weights,
+            freeze_batch_norm,
+            frozen_level,
         )
         return cls(backbone=backbone, num_classes=num_classes, **{**spec.settings, **settings})
 

@@ -1,7 +1,5 @@
 """From a recipe to what a run is made of: data, detector, loss, optimizer, strategy."""
 
-import contextlib
-
 import keras
 import tensorflow as tf
 
@@ -23,15 +21,19 @@ def load_both(recipe):
 def build_model(recipe, num_classes):
     """The recipe's detector, with new weights."""
     from harmonic_tf import models
+    from harmonic_tf.models.layers.dtype_policy import dtype_policy
 
-    return models.from_preset(
-        recipe.model,
-        num_classes=num_classes,
-        backbone=recipe.backbone,
-        weights=recipe.weights,
-        freeze_batch_norm=recipe.freeze_batch_norm,
-        image_size=recipe.image_size,
-    )
+    with dtype_policy(recipe.precision):
+        return models.from_preset(
+            recipe.model,
+            num_classes=num_classes,
+            backbone=recipe.backbone,
+            weights=recipe.weights,
+            freeze_batch_norm=recipe.freeze_batch_norm,
+            frozen_level=recipe.freeze_backbone,
+            image_size=recipe.image_size,
+            **({} if recipe.resize is None else {"resize": recipe.resize}),
+        )
 
 
 def build_batches(recipe, data, model):
@@ -93,14 +95,3 @@ def compile_model(model, recipe, steps, strategy):
             optimizer=build_optimizer(recipe, model.trainable_variables, steps),
             loss=build_loss(recipe.loss, model.loss_settings),
         )
-
-
-@contextlib.contextmanager
-def dtype_policy(name):
-    """Sets Keras's dtype policy for the models built inside."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -9,9 +9,10 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
+from tyro.conf import arg
 
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes
@@ -47,9 +48,7 @@ class Settings:
     A setting of None takes the model's own value (`model_defaults`).
     """
 
-    model: str = "ssd_tiny"
-    """Preset of harmonic_tf.models: ssd_tiny, dssd_tiny, refinedet_tiny, retinanet_tiny,
-    faster_rcnn_tiny, mask_rcnn_tiny, cascade_rcnn_tiny; of full size ssd300_resnet50_fpn, ..."""
+    model: Annotated[str, arg(help=f"Detector: {', '.join(PRESETS)}.")] = "ssd_tiny"
     data: str = "shapes"
     """Images to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
     train_split: str | None = None
@@ -78,13 +77,20 @@ class Settings:
     """Random changes to training images: light (flip, zoom, brightness), ssd, or none."""
     image_size: tuple[int, int] | None = None
     """Height and width of the network's input in pixels. None: the preset's."""
+    resize: Literal["stretch", "letterbox"] | None = None
+    """Bring images to that size by stretching, or with their aspect ratio kept, on a grey border.
+    None: the model's own, stretch."""
     backbone: str | None = None
-    """Backbone instead of the model's: tiny, resnet50, resnet101, resnext101_32x8d."""
-    weights: str = "none"
-    """Where the backbone starts from: none (random), imagenet, or a file: of the Keras application
-    (VGG-16 with its top, ResNets without), or torchvision's .pth for resnext101_32x8d."""
+    """Backbone instead of the model's: tiny, efficientnet_lite0, mobilenet_v2, resnet50, ..., or
+    keras_cv:PRESET or keras_hub:PRESET."""
+    weights: str = "auto"
+    """Where the backbone starts from: auto (ImageNet where its weights are installed or in Keras's
+    cache, else random), none (random), imagenet, or a file: of the Keras application (VGG-16 with
+    its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite and ResNeXt."""
+    freeze_backbone: str | None = None
+    """Last pyramid level, such as P3, up to which the backbone is not trained."""
     freeze_batch_norm: bool | None = None
-    """Keep batch normalisation as it starts. None: the preset's usual choice."""
+    """Keep batch normalisation as it starts. None: only where it starts from trained weights."""
     evaluate_every: int = 10
     """Epochs between evaluations. The last epoch is always evaluated."""
     strategy: Literal["none", "mirrored"] = "none"
@@ -160,8 +166,24 @@ def resolve(recipe: Recipe) -> Recipe:
     """
     check_loss(recipe.loss)
     defaults = model_defaults(recipe.model)
-    missing = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
-    return dataclasses.replace(recipe, **missing)
+    chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
+    if recipe.weights == "auto":
+        chosen["weights"], _ = backbone_weights(recipe)
+    return dataclasses.replace(recipe, **chosen)
+
+
+def backbone_weights(recipe: Recipe):
+    """The best weights that this machine has for the recipe's backbone, without a download.
+
+    Returns:
+        (str, str). What `weights` takes, and a line that says which file that is, or what to
+        install.
+    """
+    from harmonic_tf.models import PRESETS as DETECTORS
+    from harmonic_tf.models.backbones import available_weights
+
+    preset = DETECTORS[recipe.model].presets[recipe.model]
+    return available_weights(recipe.backbone or preset.backbone)
 
 
 def read_recipe(path) -> Recipe:

@@ -12,7 +12,6 @@ from harmonic_tf.training.build import (
     build_model,
     build_strategy,
     compile_model,
-    dtype_policy,
     load_both,
 )
 from harmonic_tf.training.callbacks import (
@@ -150,7 +149,7 @@ def _run(recipe, folder, extras, callbacks):
     with as_user_error():
         train_data, eval_data = load_both(recipe)
         strategy = build_strategy(recipe)
-        with strategy.scope(), dtype_policy(recipe.precision):
+        with strategy.scope():
             model = build_model(recipe, len(train_data.class_names))
         batches = build_batches(recipe, train_data, model)
         evaluate = Evaluator(model, eval_data)
