@@ -196,7 +196,7 @@ def sections(comparison: Comparison):
         return
     title = (
         f"{last} minus another loss, paired by seed, n = {n}: mean and 95 % interval over seeds "
-        "(Student's t). (noise): 0 lies in it"
+        "(Student's t; noise: 0 lies in it)"
     )
     rows = difference_rows(comparison, numbers, comparison.difference)
     yield title, [last, *numbers], rows
@@ -211,14 +211,15 @@ def sections(comparison: Comparison):
 
 
 def tables(comparison: Comparison):
-    """The tables of a comparison, for `rich`."""
-    for title, (corner, *numbers), rows in sections(comparison):
+    """The tables of a comparison, for `rich`: a row for each number, as a terminal is narrow."""
+    for title, head, rows in sections(comparison):
+        (corner, *losses), *lines = zip(head, *rows, strict=True)
         table = Table(title=title, title_justify="left", header_style="bold")
-        table.add_column(corner)
-        for number in numbers:
-            table.add_column(number, justify="right")
-        for row in rows:
-            table.add_row(*row)
+        table.add_column(corner, overflow="fold")
+        for loss in losses:
+            table.add_column(loss, justify="right", overflow="fold")
+        for line in lines:
+            table.add_row(*line)
         yield table
 
 

@@ -21,10 +21,10 @@ def serving_function(model):
     Returns:
         tf.function. From `images`, a string tensor (B,) of JPEG, PNG, BMP or GIF files of any
         sizes, to a dict of `boxes` (B, D, 4) float32 xyxy in pixels of each image, `scores`
-        (B, D) float32, `classes` (B, D) int32 class index and `num_detections` (B,) int32. Rows
-        from `num_detections` on hold -1. A model that finds masks adds `masks` (B, D, S, S)
-        float32: probabilities, each in the frame of its box. `pixels`, a bool array, is one in a
-        image of `width` x `height`:
+        (B, D) float32 (`predict` has them as `confidence`), `classes` (B, D) int32 class index and
+        `num_detections` (B,) int32. Rows from `num_detections` on hold -1. A model that finds masks
+        adds `masks` (B, D, S, S) float32: probabilities, each in the frame of its box. `pixels`, a
+        bool array, is one in an image of `width` x `height`:
 
         ```python
         x1, y1, x2, y2 = box

@@ -1,5 +1,6 @@
 """Comparisons: which runs are made, which reused, and what the tables say."""
 
+import io
 import json
 import math
 import subprocess
@@ -18,6 +19,7 @@ from harmonic_tf.training.comparison.report import (
     difference_rows,
     markdown,
     summary_rows,
+    tables,
 )
 from harmonic_tf.training.comparison.run import alone_in, compare, run_all, run_folder
 from harmonic_tf.training.errors import UserError
@@ -242,6 +244,20 @@ def test_masks_are_compared_where_all_runs_have_them(trained, tmp_path):
     assert "segm" not in markdown(comparison) and set(
         as_json(comparison)["summaries"]["standard"]
     ) == set(expected)
+
+
+def test_tables_fit_a_terminal():
+    """Nothing is cut off at 80 columns: four losses, each with its intervals."""
+    losses = ("standard", "standard_x2", "constant_factors", "harmonic_norm:factor_offset=0.3")
+    values = {
+        loss: {number: [30.0 + i, 30.5] for number in NUMBERS} for i, loss in enumerate(losses)
+    }
+    console = Console(width=80, file=io.StringIO())
+    for table in tables(Comparison(losses, (1, 2), values)):
+        console.print(table)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert "(noise)" in text and "mean p" in text
 
 
 def test_one_loss_or_one_seed_is_no_error():
