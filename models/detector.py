@@ -62,13 +62,13 @@ class DetectorMixin:
         form = {"classification": self.classification, "box_variance": self.box_variance}
         self.loss_part_metrics = [
             keras.metrics.Mean(name=name)
-            for name in ("classification_loss", "box_loss", "contrastive_loss")
+            for name in ("classification_loss", "box_loss", "contrastive_loss", "coupling_loss")
         ]
         self.positive_metrics = [
             metrics.MeanHarmonicFactor("beta_r", **form),
             metrics.MeanHarmonicFactor("beta_c", **form),
             metrics.MeanScore(**form),
-            metrics.InconsistencyCoefficient(**form),
+            metrics.InconsistencyCoefficient(name="inconsistency", **form),
         ]
         others = (*self.stages[:-1], *self.branches)
         self.other_losses = {x.name: keras.metrics.Mean(name=f"{x.name}_loss") for x in others}
@@ -245,14 +245,14 @@ class DetectorMixin:
     def _branch_loss(self, branch, terms, positive, sample_weight):
         """The mean of a branch's terms over the positives of the global batch."""
         terms, count = terms * positive, ops.sum(positive)
-        mean = ops.sum(terms) / ops.maximum(count, 1.0)
-        self.other_losses[branch.name].update_state(mean, sample_weight=count)
+        update_mean(self.other_losses[branch.name], terms, count)
         if sample_weight is not None:
             terms = terms * ops.cast(sample_weight, "float32")[:, None]
         return ops.sum(terms) / ops.maximum(global_sum(count), 1.0)
 
     def _update_metrics(self, parts):
         sums = (parts.classification, parts.localization, parts.contrastive)
+        sums = (*sums, parts.total - sum(sums))
         for metric, values in zip(self.loss_part_metrics, sums, strict=True):
             update_mean(metric, values, ops.sum(parts.positive))
         for metric in self.positive_metrics:
@@ -497,17 +497,16 @@ def check_loss(loss, model):
 
 
 def update_mean(metric, values, count):
-    """Adds a sum of values to a `keras.metrics.Mean` as `count` of them.
-
-    The rows of a batch or replica without positives count too, as they do in the loss.
+    """Adds a part of the loss to a mean over the steps, so that the parts' means sum to the loss's.
 
     Args:
         metric: `keras.metrics.Mean`.
-        values: tensor of any shape.
-        count: scalar.
+        values: tensor of any shape. Their sum over all replicas and `count` is the part.
+        count: scalar. What this replica has of the number that the loss divides by.
     """
-    metric.total.assign_add(ops.cast(ops.sum(values), metric.dtype))
-    metric.count.assign_add(ops.cast(count, metric.dtype))
+    share = ops.sum(values) / ops.maximum(global_sum(count), 1.0)
+    metric.total.assign_add(ops.cast(share, metric.dtype))
+    metric.count.assign_add(1 / replica_count())
 
 
 def _unpack(data):
