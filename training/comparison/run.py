@@ -21,7 +21,9 @@ from harmonic_tf.training.comparison.report import (
 )
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes, write_json
+from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
+from harmonic_tf.training.record import environments
 
 
 def compare(recipes, output, jobs=1, command="") -> Comparison:
@@ -44,9 +46,15 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
         Comparison.
 
     Raises:
-        UserError: If `output` holds a run of another recipe, or a run fails.
+        UserError: If `output` holds a run of another recipe or another comparison is at work in it,
+            or a run fails.
     """
     output = Path(output)
+    with claimed(output):
+        return _compare(recipes, output, jobs, command)
+
+
+def _compare(recipes, output, jobs, command):
     runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
     for folder, recipe in runs.items():
         check_reusable(folder, recipe)
@@ -56,8 +64,9 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
     run_all(waiting, jobs, console)
     comparison = collect(runs)
     write_json(output / "compare.json", as_json(comparison))
-    report = f"{describe(list(runs.values()), command)}\n\n{markdown(comparison)}"
-    write_bytes(output / "compare.md", report.encode())
+    made_with = [f"Made with {line}." for line in environments(runs)]
+    report = [describe(list(runs.values()), command), *made_with, markdown(comparison)]
+    write_bytes(output / "compare.md", "\n\n".join(report).encode())
     for table in tables(comparison):
         console.print(table)
     console.print(f"written to {output / 'compare.md'} and compare.json")
