@@ -7,11 +7,13 @@ import time
 
 import keras
 import tensorflow as tf
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from harmonic_tf.training.checkpoints import save_model
+from harmonic_tf.training.console import line_console
 from harmonic_tf.training.files import write_bytes
+from harmonic_tf.training.progress import duration
 
 
 class EvaluateEvery(keras.callbacks.Callback):
@@ -20,44 +22,39 @@ class EvaluateEvery(keras.callbacks.Callback):
     Args:
         evaluate: callable without arguments that returns an `Evaluation`.
         every: int. Epochs between evaluations.
-
-    Attributes:
-        last: Evaluation or None. That of the newest epoch, None where it was not evaluated.
     """
 
     def __init__(self, evaluate, every):
         super().__init__()
         self._evaluate = evaluate
         self._every = every
-        self.last = None
 
     def on_epoch_end(self, epoch, logs=None):
         done = epoch + 1
-        due = done % self._every == 0 or done == self.params["epochs"]
-        self.last = self._evaluate() if due else None
-        if due:
-            logs.update({k: math.nan if v is None else v for k, v in self.last.metrics.items()})
+        if done % self._every == 0 or done == self.params["epochs"]:
+            metrics = self._evaluate().metrics
+            logs.update({k: math.nan if v is None else v for k, v in metrics.items()})
 
 
 class History(keras.callbacks.Callback):
     """Keeps the logs of all epochs in a CSV file; a cell is empty where there is no number.
 
     Args:
-        path: Path. The file. Its rows up to `epochs` are kept, later ones dropped.
-        epochs: int. Number of epochs already completed.
+        path: Path. The file.
+        rows: list of dict. As `rows`, of the epochs already completed. Defaults to none.
 
     Attributes:
         rows: list of dict. Column -> number, one for each epoch.
     """
 
-    def __init__(self, path, epochs):
+    def __init__(self, path, rows=()):
         super().__init__()
         self._path = path
-        self.rows = []
-        if epochs:
-            with path.open(newline="", encoding="utf-8") as file:
-                for row in list(csv.DictReader(file))[:epochs]:
-                    self.rows.append({k: float(v) for k, v in row.items() if v})
+        self.rows = list(rows)
+
+    def on_train_begin(self, logs=None):
+        if self.rows:
+            self._write()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
@@ -66,11 +63,14 @@ class History(keras.callbacks.Callback):
         seconds = round(time.monotonic() - self._started, 2)
         numbers = {key: value for key, value in logs.items() if math.isfinite(value)}
         self.rows.append({"epoch": epoch + 1, "seconds": seconds, **numbers})
+        self._write()
+
+    def _write(self):
         columns = list(dict.fromkeys(column for row in self.rows for column in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.rows)
+        writer.writerows(self.rows)
         write_bytes(self._path, text.getvalue().encode())
 
     def best(self, column):
@@ -97,19 +97,29 @@ class KeepBest(keras.callbacks.Callback):
             save_model(self.model, self._path)
 
 
-class SaveLast(keras.callbacks.Callback):
-    """Saves the state to go on from after every epoch.
+class SaveState(keras.callbacks.Callback):
+    """Saves the state to go on from after every epoch, and within one that takes long.
 
     Args:
-        checkpoint: LastCheckpoint.
+        save: callable without arguments.
+        minutes: float. Longest time between two.
     """
 
-    def __init__(self, checkpoint):
+    def __init__(self, save, minutes):
         super().__init__()
-        self._checkpoint = checkpoint
+        self._save = save
+        self._seconds = 60 * minutes
+
+    def on_train_begin(self, logs=None):
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self._saved >= self._seconds:
+            self.on_epoch_end(None)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._checkpoint.save()
+        self._save()
+        self._saved = time.monotonic()
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -146,7 +156,7 @@ class ProgressReport(keras.callbacks.Callback):
 
     def __init__(self, console=None):
         super().__init__()
-        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._console = console or line_console()
         self._bar = None
 
     def on_train_begin(self, logs=None):
@@ -175,6 +185,7 @@ class ProgressReport(keras.callbacks.Callback):
             self._bar.stop()
 
     def on_epoch_end(self, epoch, logs=None):
+        self._bar.stop()
         done, epochs = epoch + 1, self.params["epochs"]
         parts = [f"epoch {done:{len(str(epochs))}}/{epochs}", f"loss {logs['loss']:.3f}"]
         parts += [
@@ -183,25 +194,13 @@ class ProgressReport(keras.callbacks.Callback):
             if name.endswith("_loss")
         ]
         shown = [name for name in ("AP", "AP50", "AP75", "segm_AP") if name in logs]
-        parts += [f"[bold]{name} {logs[name]:.1f}[/bold]" for name in shown]
+        parts += [Text(f"{name} {logs[name]:.1f}", "bold") for name in shown]
         pace = (time.monotonic() - self._begun) / (done - self._first)
         if done < epochs:
             parts.append(f"{duration(pace * (epochs - done))} left")
-        self._console.print("  ".join(parts))
+        line = Text("  ").join(Text(p) if isinstance(p, str) else p for p in parts)
+        self._console.print(line)
 
     def on_train_end(self, logs=None):
         if self._bar:
             self._bar.stop()
-
-
-def duration(seconds):
-    """A rough length of time for people.
-
-    Example:
-
-    >>> duration(42), duration(190), duration(7300)
-    ('42 s', '3 min', '2.0 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

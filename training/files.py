@@ -1,8 +1,74 @@
-"""Writing files so that a reader never meets half of one."""
+"""Reading text whatever its encoding, and writing so that a reader never meets half a file."""
 
+import codecs
+import contextlib
 import json
 import os
+import re
 from pathlib import Path
+
+from harmonic_tf.training.errors import UserError
+
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# `.PID.NAME`; up to version 0.1.0 also `.NAME.PID`.
+_ASIDE = re.compile(r"\.\d+\..+|\..+\.\d+")
+
+
+def read_text(path) -> str:
+    """Reads a text file by its byte order mark, else as UTF-8, else as Latin-1.
+
+    Args:
+        path: str or Path. The file to read.
+
+    Returns:
+        str. Never fails to decode: every byte is a letter of Latin-1.
+    """
+    content = Path(path).read_bytes()
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A file to write aside, `.PID.NAME`, that takes the place of `path` once it is whole.
+
+    Args:
+        path: str or Path. The file to write; an older one is replaced.
+
+    Yields:
+        Path. Where to write; renamed to `path` at the end, removed if something is raised.
+
+    Example:
+
+    ```python
+    with replacing("runs/cells/model.keras") as aside:
+        model.save(aside)
+    ```
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Removes what killed writers left aside in a folder that no one else writes to."""
+    for file in Path(folder).glob(".*"):
+        if _ASIDE.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def write_bytes(path, content: bytes) -> Path:
@@ -15,15 +81,9 @@ def write_bytes(path, content: bytes) -> Path:
     Returns:
         Path. The file written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as aside:
         aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 def write_json(path, value, indent: int | None = 2) -> Path:
@@ -42,3 +102,21 @@ def write_json(path, value, indent: int | None = 2) -> Path:
     """
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     return write_bytes(path, text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def writing_to(folder, hint=""):
+    """Takes an OSError raised inside, such as a full disk, for something that the user can mend.
+
+    Args:
+        folder: str or Path. What is being written, for the message.
+        hint: str. What the user can do, for the message. Defaults to none.
+
+    Raises:
+        UserError: With the system's own reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder}: cannot be written to: {reason}{hint}") from error

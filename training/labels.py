@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmonic_tf.training.files import write_json
+from harmonic_tf.training.files import read_text, write_json
 
 LABELS_FILE = "labels.json"
 MODEL_FILE = "model.keras"
@@ -85,7 +85,7 @@ def read_labels(folder) -> Labels:
     """
     path = Path(folder) / LABELS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         return Labels(content["class_names"], content["category_ids"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -5,14 +5,21 @@ MultiWorkerMirroredStrategy in Keras 3.15. This loop does the same on one device
 """
 
 import math
+import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras
 import tensorflow as tf
 
 from harmonic_tf.training.errors import UserError
+
+#: What ends training after the step at hand: Ctrl-C, `docker stop` and Slurm, a lost terminal.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+ADVICE = "A lower learning rate or a smaller clip norm usually helps."
 
 
 class Loop:
@@ -86,7 +93,8 @@ class Loop:
             bool. Whether all epochs are complete, or a callback ended training.
 
         Raises:
-            UserError: If the loss is NaN or infinite; names the epoch and step.
+            UserError: If the loss, or a weight after an epoch, is NaN or infinite; names the epoch,
+                the step and, where it is known, the part.
         """
         callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=self.model, epochs=epochs, steps=batches.steps_per_epoch
@@ -112,19 +120,41 @@ class Loop:
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss became {loss} at epoch {epoch + 1}, step {step + 1} of "
-                    f"{batches.steps_per_epoch}; training stops, since no weight survives that. "
-                    "A lower learning rate or a smaller clip norm usually helps."
+                    f"{batches.steps_per_epoch}{self._broken_parts()}; training stops, since no "
+                    f"weight survives that. {ADVICE}"
                 )
             self._step.assign_add(1)
             self._loss_sum.assign_add(loss)
             callbacks.on_train_batch_end(step, {"loss": self._mean_loss()})
             if should_stop():
                 return False
+        self.require_finite()
         logs = self._epoch_logs()
         self._epoch.assign_add(1)
         self._step.assign(0)
         callbacks.on_epoch_end(epoch, logs)
         return True
+
+    def require_finite(self):
+        """Sees that weights and optimizer hold numbers, before they are saved.
+
+        Raises:
+            UserError: If one of them is NaN or infinite; names the epoch and the first of them.
+        """
+        for variable in (*self.model.variables, *self.model.optimizer.variables):
+            value = tf.convert_to_tensor(variable.value)
+            if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
+                epoch = self.epoch + (self.step > 0)
+                raise UserError(
+                    f"{variable.path} became NaN or infinite in epoch {epoch}; training stops, "
+                    f"and nothing of it is saved. {ADVICE}"
+                )
+
+    def _broken_parts(self):
+        parts = self.model.get_metrics_result().items()
+        broken = [name for name, value in parts if not math.isfinite(float(value))]
+        broken = [name for name in broken if name.endswith("_loss")]
+        return f", from {' and '.join(broken)}" if broken else ""
 
     def _mean_loss(self):
         return float(self._loss_sum) / max(self.step, 1)
@@ -178,7 +208,11 @@ def make_train_step(model, clip_norm, strategy):
 
 @contextmanager
 def stop_on_interrupt():
-    """Turns the first Ctrl-C into a request to stop after the step; a second one raises.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the step.
+
+    A second signal does what it did before, which for Ctrl-C is to raise. A signal that is ignored,
+    as SIGHUP under `nohup`, stays so. With SIGHUP the terminal is gone: what is said to it from
+    then on goes nowhere, instead of failing.
 
     Yields:
         Function returning whether a stop was asked for.
@@ -194,14 +228,32 @@ def stop_on_interrupt():
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    previous = {k: v for k, v in previous.items() if v not in (signal.SIG_IGN, None)}
+    terminals = [descriptor for descriptor in (1, 2) if _is_terminal(descriptor)]
 
-    def ask(*_):
+    def restore():
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def ask(number, _):
         asked.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
+        if number == getattr(signal, "SIGHUP", None):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in terminals:
+                os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
-    signal.signal(signal.SIGINT, ask)
+    for number in previous:
+        signal.signal(number, ask)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()
+
+
+def _is_terminal(descriptor):
+    with suppress(OSError):
+        return os.isatty(descriptor)
+    return False

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import math
 import re
 import runpy
 import types
@@ -15,8 +16,7 @@ import yaml
 from tyro.conf import arg
 
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.files import write_bytes
-from harmonic_tf.training.losses import LOSSES as LOSSES
+from harmonic_tf.training.files import read_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
 
 # The names alone: to import harmonic_tf.models takes seconds.
@@ -123,6 +123,8 @@ class Recipe(Settings):
         for field in ("learning_rate", "clip_norm"):
             _require(self, field, lambda value: value > 0, "greater than 0")
         _require(self, "weight_decay", lambda value: value >= 0, "at least 0")
+        for field in ("learning_rate", "clip_norm", "weight_decay"):
+            _require(self, field, math.isfinite, "a finite number")
         _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
         _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")
         _require(self, "image_size", lambda value: min(value) >= 1, "two positive sizes")
@@ -200,10 +202,10 @@ def read_recipe(path) -> Recipe:
             the wrong type; names the file and the key.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {error}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
@@ -219,7 +221,7 @@ def read_recipe(path) -> Recipe:
             raise UserError(f"{path}: unknown setting {key!r}; {hint}")
         try:
             values[key] = _converted(value, hints[key])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{path}: {key}: expected {_expectation(hints[key])}; received {_described(value)}"
             ) from None

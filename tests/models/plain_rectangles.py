@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from harmonic_tf.training.evaluation.masks import encode, paste
+from harmonic_tf.training.evaluation.masks import paste
+from harmonic_tf.training.rle import encode
 
 CELLS = 56
 COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 80, 230]], "float32")

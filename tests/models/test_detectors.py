@@ -237,12 +237,13 @@ def test_metrics_of_training(preset):
         "classification_loss",
         "box_loss",
         "contrastive_loss",
+        "coupling_loss",
         "beta_r",
         "beta_c",
         "mean_p",
-        "aic",
+        "inconsistency",
     }
-    assert 0 < history["aic"][0] < 1 and 0 < history["beta_r"][0] < 1
+    assert 0 < history["inconsistency"][0] < 1 and 0 < history["beta_r"][0] < 1
     assert history["mean_p"] == history["beta_c"]
 
 

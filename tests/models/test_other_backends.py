@@ -27,7 +27,7 @@ if not model.has_masks:
     del targets["masks"]
 history = model.fit(images, targets, batch_size=2, epochs=8, verbose=0).history
 assert history["loss"][-1] < 0.6 * history["loss"][0], history["loss"]
-assert 0 < history["aic"][-1] < 1
+assert 0 < history["inconsistency"][-1] < 1
 found = model.predict(images, verbose=0)
 shapes = {"boxes": (2, 5, 4), "confidence": (2, 5), "classes": (2, 5), "num_detections": (2,)}
 shapes |= {"masks": (2, 5, 28, 28)} if model.has_masks else {}

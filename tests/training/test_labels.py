@@ -8,7 +8,6 @@ import pytest
 from rectangles import IMAGES, RectangleFinder, rectangle_data
 
 from harmonic_tf import models
-from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.labels import (
     Labels,
     load_model_and_labels,
@@ -103,14 +102,3 @@ def test_paths_without_a_model_are_named(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="expected a detector.*received a Sequential"):
         load_model_and_labels(tmp_path / "other.keras")
-
-
-def test_files_are_replaced_whole(tmp_path):
-    path = tmp_path / "a" / "file.json"
-    write_bytes(path, b"older")
-    with pytest.raises(ValueError):
-        write_json(path, {"AP": float("nan")})
-    assert path.read_bytes() == b"older"
-    write_json(path, {"name": "é"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "é"}
-    assert [child.name for child in path.parent.iterdir()] == ["file.json"]

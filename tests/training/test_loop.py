@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from toy_detector import ToyBatches, compiled
 
-from harmonic_tf.training.checkpoints import LastCheckpoint, save_model
+from harmonic_tf.training.checkpoints import Checkpoints, save_model
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.loop import Loop, stop_on_interrupt
+from harmonic_tf.training.loop import STOP_SIGNALS, Loop, stop_on_interrupt
 
 
 class Recorder(keras.callbacks.Callback):
@@ -26,6 +26,10 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.epochs.append((epoch, logs))
+
+
+def save(folder, loop, about=None):
+    return Checkpoints(folder).save(loop.variables, loop.epoch, loop.step, about or {})
 
 
 def flat(model):
@@ -90,58 +94,105 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_af
         return first.epoch * 3 + first.step >= stop_after
 
     assert not first.run(ToyBatches(), epochs=3, should_stop=should_stop)
-    LastCheckpoint(tmp_path, first.variables).save()
+    save(tmp_path, first)
 
     second = loop()
-    checkpoint = LastCheckpoint(tmp_path, second.variables)
-    assert checkpoint.restore()
+    Checkpoints(tmp_path).newest().restore(second.variables)
     assert second.epoch * 3 + second.step == stop_after
     assert second.run(ToyBatches(), epochs=3, callbacks=recorders[1:])
     np.testing.assert_array_equal(flat(second.model), flat(whole.model))
     assert recorders[1].epochs == recorders[0].epochs[-len(recorders[1].epochs) :]
 
 
-def test_a_half_written_checkpoint_is_not_loaded(tmp_path):
+def test_the_two_newest_checkpoints_are_kept_with_what_is_said_about_them(tmp_path):
     loop = Loop(compiled(), 1.0)
-    checkpoint = LastCheckpoint(tmp_path, loop.variables)
-    assert not checkpoint.restore()
-    loop.run(ToyBatches(), epochs=1)
-    checkpoint.save()
+    assert Checkpoints(tmp_path).newest() is None
+    for epoch in range(9, 12):
+        loop._epoch.assign(epoch)
+        save(tmp_path, loop, {"history": [{"loss": 0.1}]})
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "epoch-0010-step-000000.npz", "epoch-0011-step-000000.npz",
+    ]  # fmt: skip
+    state = Checkpoints(tmp_path).newest()
+    assert state.path.name.startswith("epoch-0011")
+    assert state.about["history"] == [{"loss": 0.1}]
+    assert not state.passed_over
+
+
+@pytest.mark.parametrize("damage", ["", "garbage", "truncated", "flipped"])
+def test_a_damaged_checkpoint_gives_way_to_the_older_one(tmp_path, damage):
+    loop = Loop(compiled(), 1.0)
+    older = save(tmp_path, loop)
     saved = flat(loop.model)
-    (tmp_path / "last-2.data-00000-of-00001").write_bytes(b"half")
+    loop.run(ToyBatches(), epochs=1)
+    newer = save(tmp_path, loop)
+    whole = newer.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    damaged = {"truncated": whole[: len(whole) // 2], "flipped": bytes(flipped)}
+    newer.write_bytes(damaged.get(damage, damage.encode()))
+    (tmp_path / f".17.{newer.name}").write_bytes(b"half")
+
     other = Loop(compiled(seed=5), 1.0)
-    assert LastCheckpoint(tmp_path, other.variables).restore()
+    state = Checkpoints(tmp_path).newest()
+    state.restore(other.variables)
     np.testing.assert_array_equal(flat(other.model), saved)
-    assert other.epoch == 1
+    (reason,) = state.passed_over
+    assert reason.startswith(f"{newer.name} cannot be used (")
+    assert list(tmp_path.iterdir()) == [older]
 
-
-def test_only_the_newest_checkpoint_is_kept(tmp_path):
-    loop = Loop(compiled(), 1.0)
-    checkpoint = LastCheckpoint(tmp_path, loop.variables)
-    for _ in range(3):
-        checkpoint.save()
-    assert [file.name for file in tmp_path.glob("*.index")] == ["last-3.index"]
+    older.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{tmp_path}: {older.name} cannot be used"):
+        Checkpoints(tmp_path).newest()
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    LastCheckpoint(tmp_path, Loop(compiled(), 1.0).variables).save()
+    save(tmp_path, Loop(compiled(), 1.0))
     other = Loop(compiled(num_classes=3), 1.0)
-    with pytest.raises(ValueError, match="last-1: not a checkpoint of this model"):
-        LastCheckpoint(tmp_path, other.variables).restore()
+    state = Checkpoints(tmp_path).newest()
+    with pytest.raises(ValueError, match=r"not a checkpoint of this model: .*8, 8, 3, 8.*3, 7"):
+        state.restore(other.variables)
+
+
+class Spoil(keras.callbacks.Callback):
+    """Makes a weight NaN before a step, or after it."""
+
+    def __init__(self, epoch, before=None, after=None):
+        super().__init__()
+        self.epoch, self.before, self.after = epoch, before, after
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.here = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.here, batch) == (self.epoch, self.before):
+            self.model.convolution.bias.assign(np.full(7, np.nan))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.here, batch) == (self.epoch, self.after):
+            self.model.convolution.bias.assign(np.full(7, np.inf))
 
 
 def test_a_nan_loss_stops_at_once_and_is_named():
-    model = compiled()
-
-    class Spoil(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch, logs=None):
-            if (len(seen.epochs), batch) == (1, 1):
-                model.convolution.bias.assign(np.full(7, np.nan))
-
     seen = Recorder()
-    with pytest.raises(UserError, match="became nan at epoch 2, step 2 of 3"):
-        Loop(model, 1.0).run(ToyBatches(), epochs=3, callbacks=[seen, Spoil()])
+    with pytest.raises(UserError, match="became nan at epoch 2, step 2 of 3, from box_loss"):
+        Loop(compiled(), 1.0).run(
+            ToyBatches(), epochs=3, callbacks=[seen, Spoil(epoch=1, before=1)]
+        )
     assert len(seen.batches) == 4
+
+
+def test_weights_that_the_last_step_breaks_are_named_before_anything_is_saved():
+    seen, loop = Recorder(), Loop(compiled(), 1.0)
+    with pytest.raises(UserError, match="bias became NaN or infinite in epoch 2; "):
+        loop.run(ToyBatches(), epochs=2, callbacks=[seen, Spoil(epoch=1, after=2)])
+    assert len(seen.epochs) == 1
+
+
+def test_a_learning_rate_that_overflows_is_found_after_one_step():
+    loop = Loop(compiled(keras.optimizers.SGD(3e38, momentum=0.9)), 1e9)
+    with pytest.raises(UserError, match="became NaN or infinite in epoch 1"):
+        loop.run(ToyBatches(steps_per_epoch=1), epochs=1)
 
 
 def test_a_callback_can_end_training():
@@ -154,14 +205,29 @@ def test_a_callback_can_end_training():
     assert loop.epoch == 2
 
 
-def test_the_first_interrupt_asks_and_the_second_raises():
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_the_first_signal_asks_and_the_second_does_what_it_did(number, monkeypatch):
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with stop_on_interrupt() as should_stop:
+                assert not should_stop()
+                os.kill(os.getpid(), number)
+                assert should_stop()
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
         with stop_on_interrupt() as should_stop:
+            os.kill(os.getpid(), signal.SIGHUP)
             assert not should_stop()
-            os.kill(os.getpid(), signal.SIGINT)
-            assert should_stop()
-            os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_saved_model_holds_no_optimizer_and_predicts_the_same(tmp_path):

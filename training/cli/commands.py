@@ -3,6 +3,7 @@
 A field's docstring is its help. TensorFlow is imported only inside `__call__`.
 """
 
+import math
 import shlex
 import sys
 from dataclasses import dataclass, fields
@@ -13,7 +14,9 @@ from tyro.conf import Positional
 
 from harmonic_tf.training.cli.quiet import import_tensorflow
 from harmonic_tf.training.errors import UserError, as_user_error
-from harmonic_tf.training.recipe import LOSSES, Recipe, Settings, read_recipe
+from harmonic_tf.training.files import writing_to
+from harmonic_tf.training.losses import split_losses
+from harmonic_tf.training.recipe import Recipe, Settings, read_recipe
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Train(Recipe):
     """Train a detector, evaluate it, and write it down.
 
     With no flags: the small SSD with HarmonicDet on images drawn on the fly; a few minutes on
-    two cores. Ctrl-C stops after the step at hand; --resume goes on.
+    two cores. Ctrl-C, SIGTERM and SIGHUP stop after the step at hand; --resume goes on.
 
     harmonic-tf train --data voc:DIR --epochs 80 --output runs/cells
 
@@ -34,17 +37,24 @@ class Train(Recipe):
     """The run's folder. None: runs/, named after data, model, loss and seed."""
     resume: Path | None = None
     """Folder of a stopped run to go on with, by its own recipe."""
+    extend_to: int | None = None
+    """With --resume: epochs in all, if more than the run was started with. It is written down."""
+    checkpoint_minutes: float = 10.0
+    """Longest time between checkpoints in minutes; there is one after every epoch, too."""
     extras: bool = True
     """Write figures, images and an export when training ends."""
 
     def __call__(self):
+        if self.extend_to is not None and self.resume is None:
+            raise UserError("--extend-to is for a run that --resume goes on with")
         import_tensorflow()
         from harmonic_tf.training.train import resume, train
 
+        settings = {"extras": self.extras, "checkpoint_minutes": self.checkpoint_minutes}
         if self.resume is None:
-            run = train(self.recipe(), self.output, self.extras)
+            run = train(self.recipe(), self.output, **settings)
         else:
-            run = resume(self.resume, self.extras)
+            run = resume(self.resume, extend_to=self.extend_to, **settings)
         return 0 if run.finished else 130
 
     def recipe(self) -> Recipe:
@@ -88,10 +98,12 @@ class Evaluate:
         several = scales is not None or self.flip
         if self.merge != "nms" and not several:
             raise UserError(f"--merge {self.merge}: nothing to merge without --scales or --flip")
+        _require_batch_size(self.batch_size)
         import_tensorflow()
-        import rich
 
+        from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.data import load_data
+        from harmonic_tf.training.environment import devices
         from harmonic_tf.training.evaluation.evaluator import Evaluator, write_metrics
         from harmonic_tf.training.evaluation.tables import merged_table, metrics_table
         from harmonic_tf.training.evaluation.test_time_augmentation import (
@@ -113,17 +125,18 @@ class Evaluate:
                 evaluate = Evaluator(model, data, self.batch_size)
         if names and not any(len(record.objects) for record in data.records):
             raise UserError(f"{data.name} {data.split} has no objects of the classes {list(names)}")
-        print(data_summary(data))
+        print(f"{data_summary(data)}; on {', '.join(devices())}")
         if several:
             print(f"merging what is found at {'; '.join(views)}")
             result = evaluate()
             evaluation = result.merged
-            rich.print(merged_table(result))
+            plain_console().print(merged_table(result))
         else:
             evaluation = evaluate()
-            rich.print(metrics_table(evaluation))
+            plain_console().print(metrics_table(evaluation))
         if self.output:
-            print(write_metrics(evaluation, self.output / "metrics.json"))
+            with writing_to(self.output):
+                print(write_metrics(evaluation, self.output / "metrics.json"))
 
     def _source(self):
         if self.data is not None:
@@ -165,13 +178,12 @@ class Compare(Settings):
         shared = {field.name: getattr(self, field.name) for field in fields(Settings)}
         recipes = [
             Recipe(loss=loss, seed=seed, **shared)
-            for loss in _list(self.losses, "losses", str, LOSSES)
+            for loss in split_losses(self.losses)
             for seed in _list(self.seeds, "seeds", int)
         ]
         if self.jobs < 1:
             raise UserError(f"--jobs: expected at least 1; received {self.jobs}")
-        name = recipes[0].name.rsplit(f"-{recipes[0].loss}-", 1)[0]
-        output = self.output or Path("runs") / f"compare-{name}"
+        output = self.output or Path("runs") / f"compare-{recipes[0].subject}"
         compare(recipes, output, self.jobs, command=shlex.join(["harmonic-tf", *sys.argv[1:]]))
 
 
@@ -196,6 +208,11 @@ class Predict:
     def __call__(self):
         if not self.images:
             raise UserError("expected images after the model: files, folders or patterns")
+        if not -math.inf < self.score_threshold < math.inf:
+            raise UserError(
+                f"--score-threshold: expected a number; received {self.score_threshold}"
+            )
+        _require_batch_size(self.batch_size)
         import_tensorflow()
         from harmonic_tf.training.serving.predict import predict_images
 
@@ -279,16 +296,18 @@ def _load(path):
     return model, labels or Labels.numbered(model.num_classes)
 
 
-def _list(text, flag, convert, allowed=None):
+def _require_batch_size(value):
+    if value < 1:
+        raise UserError(f"--batch-size: expected at least 1; received {value}")
+
+
+def _list(text, flag, convert):
     """The different items of a list with commas."""
     try:
         items = [convert(item.strip()) for item in text.split(",")]
     except ValueError:
         message = f"--{flag}: expected numbers separated by commas; received {text!r}"
         raise UserError(message) from None
-    for item in items:
-        if allowed is not None and item not in allowed:
-            raise UserError(f"--{flag}: expected some of {', '.join(allowed)}; received {item!r}")
     if len(set(items)) != len(items):
         raise UserError(f"--{flag}: expected each once; received {text!r}")
     return items

@@ -3,7 +3,11 @@
 TensorFlow is imported by the commands, when they run, so that help is quick.
 """
 
+import contextlib
+import signal
 import sys
+import threading
+import traceback
 from dataclasses import asdict, fields
 from typing import Annotated, Union
 
@@ -14,6 +18,11 @@ from harmonic_tf.training.cli.commands import COMMANDS, Train
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import read_recipe
 
+ABOUT = """Object detection with losses that train scores and boxes together.
+
+harmonic-tf --version says which versions are at work. With --debug, every error of a command is
+shown with its traceback."""
+
 
 def main(arguments=None):
     """Runs the program and exits: 0 if all went well, 2 for the user's mistakes, 130 for Ctrl-C.
@@ -21,14 +30,30 @@ def main(arguments=None):
     Args:
         arguments: list of str or None. Defaults to `None`, what was typed.
     """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        sys.exit(parse(sys.argv[1:] if arguments is None else arguments)())
+        with _other_stops_as_ctrl_c():
+            sys.exit(version() if arguments == ["--version"] else parse(arguments)())
     except UserError as error:
+        if debug:
+            traceback.print_exc()
         print(f"harmonic-tf: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
         print("harmonic-tf: stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def version():
+    """Prints the versions of this library and of what it stands on."""
+    from harmonic_tf.training.environment import versions
+
+    own, *others = (f"{name} {value}" for name, value in versions().items())
+    print(f"{own} ({', '.join(others)})")
 
 
 def parse(arguments):
@@ -49,9 +74,8 @@ def parse(arguments):
             Annotated[command, subcommand(name, description=command.__doc__.splitlines()[0])]
             for name, command in COMMANDS.items()
         ]
-        about = "Object detection with losses that train scores and boxes together."
         command = Union[tuple(overview)]
-        return tyro.cli(command, prog="harmonic-tf", description=about, args=arguments)
+        return tyro.cli(command, prog="harmonic-tf", description=ABOUT, args=arguments)
     name, *flags = arguments
     command = _parse(name, flags)
     if getattr(command, "config", None) is not None:
@@ -60,10 +84,31 @@ def parse(arguments):
         defaults = {key: value for key, value in recipe.items() if key in known}
         command = _parse(name, flags, default=COMMANDS[name](**defaults))
     if isinstance(command, Train) and command.resume is not None:
-        if command != Train(resume=command.resume, extras=command.extras):
-            raise UserError("a run goes on by its own recipe: --resume allows no flag but --extras")
+        allowed = ("resume", "extend_to", "checkpoint_minutes", "extras")
+        if command != Train(**{name: getattr(command, name) for name in allowed}):
+            raise UserError(
+                "a run goes on by its own recipe: --resume allows no flag but --extend-to, "
+                "--checkpoint-minutes and --extras"
+            )
     return command
 
 
 def _parse(name, flags, **default):
     return tyro.cli(COMMANDS[name], prog=f"harmonic-tf {name}", args=flags, **default)
+
+
+@contextlib.contextmanager
+def _other_stops_as_ctrl_c():
+    """Lets SIGTERM and SIGHUP, unless they are ignored, end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    for number in previous:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

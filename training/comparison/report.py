@@ -4,11 +4,9 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 
 from rich.table import Table
 
-from harmonic_tf import __version__
 from harmonic_tf.training.comparison.statistics import (
     paired_difference,
     resampled_difference,
@@ -26,7 +24,6 @@ NUMBERS = {
     "mean p": "{:.3f}",
 }
 #: Libraries that what is measured depends on.
-LIBRARIES = ("tensorflow", "keras", "numpy", "faster-coco-eval")
 
 
 @dataclass(frozen=True)
@@ -153,18 +150,11 @@ def as_json(comparison: Comparison) -> dict:
             }
             for other in others
         },
-        "versions": versions(),
     }
 
 
 def _difference(found):
     return {**asdict(found), "within_noise": found.within_noise}
-
-
-def versions() -> dict:
-    """Name of program or library -> the version that is installed."""
-    libraries = {name: version(name) for name in LIBRARIES}
-    return {"harmonic-tf": __version__, "python": platform.python_version(), **libraries}
 
 
 def summary_rows(comparison: Comparison):
@@ -234,12 +224,11 @@ def markdown(comparison: Comparison) -> str:
 
 
 def describe(recipes, command) -> str:
-    """How a comparison was made: the command, the settings, the machine, the versions."""
+    """How a comparison was made: the command, the settings, the machine."""
     recipe = recipes[0]
     settings = f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs"
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    made_by = ", ".join(f"{name} {number}" for name, number in versions().items())
-    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}; {made_by}."
+    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}."
 
 
 def _line(cells):

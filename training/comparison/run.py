@@ -1,13 +1,11 @@
 """Several losses, each trained from the same seeds, compared pair by pair."""
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,8 +23,10 @@ from harmonic_tf.training.comparison.report import (
 )
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes, write_json
+from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.progress import duration
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
+from harmonic_tf.training.record import environments
 
 
 def compare(recipes, output, jobs=1, command="") -> Comparison:
@@ -53,8 +53,8 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
             or a run fails.
     """
     output = Path(output)
-    runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
-    with alone_in(output):
+    with claimed(output):
+        runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
         return _compare(runs, output, jobs, command)
 
 
@@ -67,8 +67,9 @@ def _compare(runs, output, jobs, command):
     run_all(waiting, jobs, console)
     comparison = collect(runs)
     write_json(output / "compare.json", as_json(comparison))
-    report = f"{describe(list(runs.values()), command)}\n\n{markdown(comparison)}"
-    write_bytes(output / "compare.md", report.encode())
+    made_with = [f"Made with {line}." for line in environments(runs)]
+    report = [describe(list(runs.values()), command), *made_with, markdown(comparison)]
+    write_bytes(output / "compare.md", "\n\n".join(report).encode())
     for table in tables(comparison):
         console.print(table)
     console.print(f"written to {output / 'compare.md'} and compare.json")
@@ -78,25 +79,6 @@ def _compare(runs, output, jobs, command):
 def run_folder(output: Path, recipe: Recipe) -> Path:
     """Where a comparison keeps one run."""
     return output / recipe.variant
-
-
-@contextmanager
-def alone_in(output: Path):
-    """Keeps other comparisons out of a folder for as long as this process works in it.
-
-    Raises:
-        UserError: If one is at work there.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{output}: another comparison is at work in this folder; wait until it has ended, "
-                "or choose another --output"
-            ) from None
-        yield
 
 
 def check_reusable(folder: Path, recipe: Recipe):

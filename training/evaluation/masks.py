@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from harmonic_tf.training.rle import decode, encode
-
-__all__ = ["decode", "encode", "paste"]
+from harmonic_tf.masks import bilinear_weights
 
 THRESHOLD = 0.5
 
@@ -53,7 +51,5 @@ def _weights(low, high, cells, length):
     if not high > low:
         return 0, np.zeros((0, cells), np.float32)
     first, end = (int(np.clip(x, 0, length)) for x in (np.floor(low), np.ceil(high)))
-    centres = np.arange(first, end) + 0.5
-    places = (centres - low) / (high - low) * cells - 0.5
-    weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(cells)), 0.0)
+    weights = bilinear_weights(np.arange(first, end) + 0.5, np.array([low, high]), cells)
     return first, weights.astype(np.float32)

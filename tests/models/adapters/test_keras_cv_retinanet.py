@@ -101,7 +101,7 @@ def test_trains_jointly_and_is_kept(ours, tmp_path):
     images, targets = batch(2)
     ours.compile(optimizer="sgd", loss=HarmonicDetLoss(**ours.loss_settings), run_eagerly=True)
     before = ours.test_on_batch(images, targets, return_dict=True)
-    assert {"loss", "box_loss", "aic"} <= set(before)
+    assert {"loss", "box_loss", "inconsistency"} <= set(before)
     assert ours.train_on_batch(images, targets)[0] > 0
     ours.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

@@ -1,13 +1,18 @@
 """The program: help without TensorFlow, precedence of settings, messages and exit codes."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
+import harmonic_tf
 from harmonic_tf import models
 from harmonic_tf.training import cli
 from harmonic_tf.training.cli import commands
@@ -72,7 +77,14 @@ def test_flags_are_typed():
         (["train", "--config", "none.yaml"], "none.yaml: cannot be read"),
         (["train", "--epochs", "0"], "epochs: expected at least 1; received 0"),
         (["train", "--resume", "nowhere"], "nowhere: expected the folder of a run"),
-        (["train", "--resume", "run", "--epochs", "3"], "--resume allows no flag but --extras"),
+        (["train", "--resume", "run", "--epochs", "3"], "--resume allows no flag but --extend-to"),
+        (["train", "--extend-to", "3"], "--extend-to is for a run that --resume goes on with"),
+        (["train", "--checkpoint-minutes", "0"], "checkpoint_minutes: expected greater than 0"),
+        (["train", "--learning-rate", "inf"], "learning_rate: expected a finite number; .* inf"),
+        (["train", "--clip-norm", "inf"], "clip_norm: expected a finite number; received inf"),
+        (["evaluate", "run", "--batch-size", "0"], "--batch-size: expected at least 1"),
+        (["predict", "run", "a.jpg", "--batch-size", "0"], "--batch-size: expected at least 1"),
+        (["predict", "run", "a.jpg", "--score-threshold", "nan"], "--score-threshold: .* nan"),
         (["train", "--data", "voc:nowhere"], "nowhere"),
         (["train", "--model", "ssd_huge"], "ssd_huge"),
         (["evaluate", "nowhere"], "nowhere: no such run or model file"),
@@ -83,7 +95,7 @@ def test_flags_are_typed():
         (["predict", "nowhere"], "expected images"),
         (["export", "nowhere"], "nowhere: no such run or model file"),
         (["data", "voc:nowhere"], "nowhere"),
-        (["compare", "--losses", "standard,best"], "--losses: expected some of .* 'best'"),
+        (["compare", "--losses", "standard,best"], "loss: expected one of .* 'best'"),
         (["compare", "--seeds", "1,two"], "--seeds: expected numbers .* '1,two'"),
         (["compare", "--seeds", "1,1"], "--seeds: expected each once"),
         (["compare", "--jobs", "0"], "--jobs: expected at least 1"),
@@ -104,13 +116,44 @@ def test_a_wrong_flag_is_refused(capsys):
     assert "--epochs" in capsys.readouterr().err
 
 
-def test_ctrl_c_outside_training(monkeypatch, capsys):
-    def interrupted(self):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(commands.Data, "__call__", interrupted)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_like_outside_training(number, monkeypatch, capsys):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(commands.Data, "__call__", lambda self: signal.raise_signal(number))
     assert main("data", "shapes") == 130
     assert capsys.readouterr().err == "harmonic-tf: stopped\n"
+    assert signal.getsignal(number) is before
+
+
+def test_the_versions_are_told(capsys):
+    assert not main("--version")
+    text = capsys.readouterr().out
+    assert text.startswith(f"harmonic-tf {harmonic_tf.__version__} (python 3.")
+    assert f"tensorflow {metadata.version('tensorflow')}" in text
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_shows_the_traceback_of_any_error(place, capsys):
+    arguments = ["train", "--config", "none.yaml"]
+    arguments.insert(place, "--debug")
+    assert main(*arguments) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "FileNotFoundError" in error
+    assert error.splitlines()[-1].startswith("harmonic-tf: none.yaml: cannot be read")
+
+
+def test_only_the_start_of_tensorflow_is_silent():
+    code = """
+import os
+from harmonic_tf.training.cli.quiet import import_tensorflow
+import_tensorflow()
+import tensorflow as tf
+assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2"
+os.write(2, b"heard")
+"""
+    quiet = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=quiet)
+    assert done.stderr == b"heard"
 
 
 @pytest.mark.parametrize(("finished", "code"), [(True, 0), (False, 130)])
@@ -119,13 +162,19 @@ def test_a_stopped_training_says_so_by_its_exit_code(finished, code, monkeypatch
 
     asked = []
 
-    def train(*arguments):
-        asked.append(arguments)
+    def run(*arguments, **settings):
+        asked.append((*arguments, settings))
         return train_module.Run(None, None, finished, None)
 
-    monkeypatch.setattr(train_module, "train", train)
+    monkeypatch.setattr(train_module, "train", run)
+    monkeypatch.setattr(train_module, "resume", run)
     assert main("train", "--epochs", "3", "--no-extras") == code
-    assert asked == [(Recipe(epochs=3), None, False)]
+    flags = ["--extend-to", "5", "--checkpoint-minutes", "2", "--no-extras"]
+    assert main("train", "--resume", "run", *flags) == code
+    assert asked == [
+        (Recipe(epochs=3), None, {"extras": False, "checkpoint_minutes": 10.0}),
+        (Path("run"), {"extras": False, "checkpoint_minutes": 2.0, "extend_to": 5}),
+    ]
 
 
 def test_compare_makes_one_recipe_for_each_loss_and_seed(monkeypatch, tmp_path):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import keras
 import pytest
 from rich.console import Console
 
@@ -21,9 +20,11 @@ from harmonic_tf.training.comparison.report import (
     summary_rows,
     tables,
 )
-from harmonic_tf.training.comparison.run import alone_in, compare, run_all, run_folder
+from harmonic_tf.training.comparison.run import compare, run_all, run_folder
 from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve
+from harmonic_tf.training.record import Record, write_record
 
 RECIPES = [
     Recipe(loss=loss, seed=seed, epochs=3)
@@ -81,13 +82,28 @@ def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path,
     )
     report = (tmp_path / "compare.md").read_text()
     assert "    harmonic-tf compare ...\n\nssd_tiny on shapes, 3 epochs;" in report
-    assert f"tensorflow {written['versions']['tensorflow']}, keras {keras.__version__}" in report
     assert "standard" in capsys.readouterr().out
 
     trained.clear()
     again = compare(RECIPES, tmp_path)
     assert not trained
     assert as_json(again) == as_json(comparison)
+
+
+def test_the_report_says_what_its_runs_were_made_with(trained, tmp_path):
+    compare(RECIPES[:3], tmp_path)
+    for recipe, version in zip(RECIPES[:3], ("1.0", "1.1", "1.0"), strict=True):
+        environment = {"versions": {"keras": version}, "machine": "m", "devices": ["CPU"]}
+        record = Record({}, {}, {}, []).with_session(0, 0, 3, environment)
+        write_record(run_folder(tmp_path, recipe), record)
+    compare(RECIPES[:3], tmp_path)
+    made_with = "Made with keras 1.0; m; CPU.\n\nMade with keras 1.1; m; CPU.\n\n"
+    assert made_with in (tmp_path / "compare.md").read_text()
+
+
+def test_one_comparison_at_a_time_in_a_folder(trained, tmp_path):
+    with claimed(tmp_path), pytest.raises(UserError, match="another training is at work here"):
+        compare(RECIPES, tmp_path)
 
 
 def test_a_folder_of_another_recipe_is_refused(trained, tmp_path):
@@ -216,7 +232,7 @@ def test_a_loss_with_settings_has_a_folder_of_its_own(trained, tmp_path):
 
 
 def test_two_comparisons_on_one_folder_are_refused(trained, tmp_path):
-    with alone_in(tmp_path), pytest.raises(UserError, match="another comparison is at work"):
+    with claimed(tmp_path), pytest.raises(UserError, match="in use"):
         compare(RECIPES, tmp_path)
     compare(RECIPES[:1], tmp_path)
 

@@ -14,8 +14,8 @@ from rectangles import (
     draw,
 )
 
-from harmonic_tf.training.evaluation.masks import decode
 from harmonic_tf.training.labels import Labels
+from harmonic_tf.training.rle import decode
 from harmonic_tf.training.serving.predict import find_images, image_names, predict_images
 from harmonic_tf.training.visualization.drawing import class_color
 

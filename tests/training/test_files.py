@@ -1,0 +1,61 @@
+"""Text is read whatever its encoding; files are written whole, and leftovers go."""
+
+import codecs
+import json
+
+import pytest
+
+from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.files import (
+    read_text,
+    replacing,
+    sweep,
+    write_bytes,
+    write_json,
+    writing_to,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "été".encode(),
+        "été".encode("latin-1"),
+        "été".encode("utf-8-sig"),
+        "été".encode("utf-16"),
+        codecs.BOM_UTF16_BE + "été".encode("utf-16-be"),
+    ],
+)
+def test_text_is_read_by_its_mark_else_as_utf8_else_as_latin1(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    assert read_text(tmp_path / "file") == "été"
+
+
+def test_files_are_replaced_whole(tmp_path):
+    path = tmp_path / "a" / "file.json"
+    write_bytes(path, b"older")
+    with pytest.raises(ValueError):
+        write_json(path, {"AP": float("nan")})
+    with pytest.raises(KeyboardInterrupt), replacing(path) as aside:
+        aside.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"older"
+    write_json(path, {"name": "é"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "é"}
+    assert [child.name for child in path.parent.iterdir()] == ["file.json"]
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
+    for name in (".17.best.keras", ".recipe.yaml.17", ".lock", ".hidden", "17.keras", ".git"):
+        (tmp_path / name).touch()
+    (tmp_path / ".17.folder").mkdir()
+    sweep(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        ".17.folder", ".git", ".hidden", ".lock", "17.keras",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="cells: cannot be written to: Is a directory; make room"):
+        with writing_to("cells", "; make room"):
+            tmp_path.write_bytes(b"")
