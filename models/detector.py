@@ -200,6 +200,10 @@ class DetectorMixin:
             self, optimizer=optimizer, loss=loss, jit_compile=jit_compile, **settings
         )
 
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs
     ):
@@ -226,11 +230,9 @@ class DetectorMixin:
     def _stage_loss(self, stage, lesson, sample_weight):
         """The compiled loss, or for a stage that is not harmonised the standard one."""
         is_last = stage is self.last_stage
-        loss = self.loss if is_last or stage.harmonized else DetectionLoss()
+        loss = self.loss if is_last else self._loss_of(stage)
         if not isinstance(loss, JointLoss):
-            if is_last:
-                return loss(lesson.y_true, lesson.y_pred, sample_weight)
-            loss = DetectionLoss()
+            return loss(lesson.y_true, lesson.y_pred, sample_weight)
         loss = loss.for_detector(stage.loss_settings)
         total, parts = loss.with_parts(lesson.y_true, lesson.y_pred, sample_weight)
         if is_last:
@@ -241,6 +243,13 @@ class DetectorMixin:
             return total
         positives = ops.maximum(global_sum(ops.sum(parts.positive)), 1.0)
         return total * positives / ops.maximum(global_sum(lesson.count), 1.0)
+
+    def _loss_of(self, stage):
+        """The loss of an earlier stage, which has a form of its own."""
+        if not (stage.harmonized and isinstance(self.loss, JointLoss)):
+            return DetectionLoss()
+        own = {"classification": "auto", "box_variance": "auto"}
+        return type(self.loss).from_config({**self.loss.get_config(), **own})
 
     def _branch_loss(self, branch, terms, positive, sample_weight):
         """The mean of a branch's terms over the positives of the global batch."""

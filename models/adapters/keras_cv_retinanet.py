@@ -145,10 +145,6 @@ class KerasCVRetinaNet(DetectorMixin, keras_cv.models.RetinaNet):
         else:
             super().compile(loss=loss, **kwargs)
 
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, **kwargs):
         if isinstance(getattr(self, "loss", None), dict):
             return keras_cv.models.RetinaNet.compute_loss(self, x, y, y_pred, sample_weight)

@@ -166,10 +166,10 @@ def test_boxes_outside_the_image_are_no_detections():
     model = build("ssd_tiny")
     anchors = model.anchors(model.image_size)
     deltas = np.zeros((1, len(anchors), 4), "float32")
-    logits = np.zeros((1, len(anchors), 4), "float32") + [5, 0, 0, 0]
+    logits = np.zeros((1, len(anchors), 4), "float32") + [9, 0, 0, 0]
     deltas[..., 1] = 1000.0
     deltas[0, 40] = 0
-    logits[0, 40] = [2, 0, 0, 0]
+    logits[0, 40] = [7, 0, 0, 0]
     predictions = {"box": deltas, "classification": logits}
     found = model.decode_predictions(predictions, np.zeros((1, 160, 208, 3)))
     assert int(found["num_detections"][0]) == 1
@@ -204,6 +204,7 @@ def test_the_number_of_boxes_may_vary(preset):
         {key: tf.TensorSpec(shape) for key, shape in shapes.items()},
     )
     dataset = tf.data.Dataset.from_generator(lambda: iter(data), output_signature=signature)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(data)))
     assert np.isfinite(fit(model, dataset)["loss"][0])
 
 

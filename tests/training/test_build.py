@@ -11,7 +11,6 @@ from harmonic_tf.training.build import (
     build_batches,
     build_optimizer,
     build_strategy,
-    dtype_policy,
 )
 from harmonic_tf.training.data import load_data
 from harmonic_tf.training.recipe import Recipe
@@ -50,9 +49,3 @@ def test_a_detector_of_masks_is_given_masks(has_masks):
 def test_one_device_needs_no_strategy():
     assert build_strategy(Recipe()).num_replicas_in_sync == 1
     assert build_strategy(Recipe(strategy="mirrored", batch_size=3)).num_replicas_in_sync == 1
-
-
-def test_the_dtype_policy_is_put_back():
-    with dtype_policy("mixed_bfloat16"):
-        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
-    assert keras.layers.Dense(1).compute_dtype == "float32"
