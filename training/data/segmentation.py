@@ -6,7 +6,8 @@ import operator
 import numpy as np
 from PIL import Image, ImageDraw
 
-from harmonic_tf.training.data.validation import Header, Unusable
+from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.problems import Unusable
 
 # Twice what the detector's mask branch predicts.
 MASK_SIZE = 56
@@ -90,15 +91,34 @@ def run_lengths(counts: list | str | bytes) -> np.ndarray:
     return lengths
 
 
-def check_segmentation(segmentation, header: Header):
-    """Raises `Unusable` if a mask of this image cannot be drawn; nothing is drawn to find out."""
+def usable_segmentation(segmentation, header: Header) -> list | dict | None:
+    """A mask of this image in one of COCO's forms; nothing is drawn to find out whether it can be.
+
+    Args:
+        segmentation: what stands in the annotations: polygons, one polygon without the list around
+            it, an RLE dictionary, or nothing.
+        header: Header of the image.
+
+    Returns:
+        list, dict, or None where there is no mask, such as `[]` and `[[]]`.
+
+    Raises:
+        Unusable: it cannot be drawn.
+    """
+    if isinstance(segmentation, list):
+        if segmentation and all(isinstance(value, int | float) for value in segmentation):
+            segmentation = [segmentation]
+        segmentation = [polygon for polygon in segmentation if polygon != []]
+    if not segmentation:
+        return None
     fault_of = _fault_of_runs if isinstance(segmentation, dict) else _fault_of_polygons
     try:
         fault = fault_of(segmentation, header)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
         fault = "neither polygons [x1, y1, x2, y2, ...] nor RLE"
     if fault:
-        raise Unusable(f"malformed segmentation: {fault}")
+        raise Unusable(f"malformed segmentation: {fault}; the object's box is used without it")
+    return segmentation
 
 
 def _fault_of_polygons(polygons: list, header: Header) -> str | None:
