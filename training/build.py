@@ -1,20 +1,34 @@
 """From a recipe to what a run is made of: data, detector, loss, optimizer, strategy."""
 
+import logging
+
 import keras
 import tensorflow as tf
 
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
+from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
 from harmonic_tf.training.losses import build_loss
 
 
 def load_both(recipe):
-    """The data to train on and the data to evaluate on, with the same classes."""
+    """The data to train on and the data to evaluate on, with the same classes.
+
+    Raises:
+        ValueError: If there is no object to train on.
+    """
     train_data = load_data(
         recipe.data, "train", recipe.train_split, recipe.class_names, recipe.on_bad_data
     )
     eval_data = load_data(
         recipe.data, "eval", recipe.eval_split, train_data.class_names, recipe.on_bad_data
     )
+    check_trainable(train_data)
+    warn = logging.getLogger(__name__).warning
+    if recipe.class_names and (empty := empty_classes(train_data)):
+        warn("%s: no object to train on of the classes %s", train_data.name, ", ".join(empty))
+    if common := overlap(train_data, eval_data):
+        names = (train_data.name, train_data.split, eval_data.split)
+        warn("%s, %s and %s: %s; AP is then no measure of new images", *names, common)
     return train_data, eval_data
 
 

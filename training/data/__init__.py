@@ -6,9 +6,9 @@ that into `tf.data` pipelines, and `print_summary` tells what is in it.
 
 import importlib
 
-from harmonic_tf.training.data.dataset import BadDataError, DetectionData, Objects, Problem, Sample
-from harmonic_tf.training.data.load import load_data
-from harmonic_tf.training.data.validation import problem_report
+from harmonic_tf.training.data.dataset import DetectionData, Objects, Sample
+from harmonic_tf.training.data.load import absolute_spec, load_data
+from harmonic_tf.training.data.problems import BadDataError, Problem, problem_report
 
 # What needs TensorFlow (seconds to import) or Pillow's fonts is fetched when it is first asked for.
 _LAZY = {
@@ -27,6 +27,7 @@ __all__ = [
     "Objects",
     "Problem",
     "Sample",
+    "absolute_spec",
     "eval_batches",
     "fit_image",
     "load_data",

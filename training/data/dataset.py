@@ -2,47 +2,18 @@
 
 import collections
 import dataclasses
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from harmonic_tf.training.data.images import Header, as_bmp, read_header
+from harmonic_tf.training.data.problems import Problem, Unusable
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Something in the ground truth that cannot be used.
-
-    Attributes:
-        file: str. The file it stands in.
-        object: str or None. Which object of the file; None if the whole image is left out.
-        reason: str. What is wrong: its kind, then a colon and the details if there are any.
-    """
-
-    file: str
-    object: str | None
-    reason: str
-
-    @property
-    def kind(self) -> str:
-        """The reason without its details: what problems are counted by."""
-        return self.reason.partition(":")[0]
-
-    def __str__(self):
-        where = f"{self.file}, {self.object}" if self.object else self.file
-        return f"{where}: {self.reason}"
-
-
-class BadDataError(ValueError):
-    """Unusable ground truth, with all of it listed.
-
-    Attributes:
-        problems: tuple of Problem.
-    """
-
-    def __init__(self, problems: Sequence[Problem]):
-        self.problems = tuple(problems)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"{len(self.problems)} problem(s) in the data:\n{lines}")
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +85,15 @@ class Sample:
     Attributes:
         name: str. The image's file name.
         image_id: int. Its id in results.
-        height: int, pixels.
+        height: int, pixels, of the image as a viewer shows it: turned as its EXIF data say.
         width: int, pixels.
         is_jpeg: bool. JPEG images are decoded at the size that is needed.
         encoded: the file, or a function without arguments that returns its bytes.
         objects: Objects. None of them is a negative image, and stays in the data.
+        orientation: int, 1 to 8. EXIF's: how the stored pixels are to be turned.
+        with_pillow: bool. TensorFlow does not decode it as a viewer shows it.
+        digest: str. Hash of the file's bytes, empty if it is not known.
+        stamp: tuple or None. The file's size and time of change when it was checked.
     """
 
     name: str
@@ -128,10 +103,51 @@ class Sample:
     is_jpeg: bool
     encoded: Path | Callable[[], bytes]
     objects: Objects
+    orientation: int = 1
+    with_pillow: bool = False
+    digest: str = ""
+    stamp: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, name: str, image_id: int, header: Header, encoded, objects: Objects) -> "Sample":
+        """The sample of an image that was checked."""
+        facts = header._asdict()
+        stamp = stamp_of(encoded) if isinstance(encoded, Path) else None
+        return cls(
+            name=name, image_id=image_id, encoded=encoded, objects=objects, stamp=stamp, **facts
+        )
+
+    def stored(self) -> bytes:
+        """The encoded image as it is."""
+        return self.encoded.read_bytes() if isinstance(self.encoded, Path) else self.encoded()
 
     def read(self) -> bytes:
-        """The encoded image (JPEG, PNG, BMP or GIF)."""
-        return self.encoded.read_bytes() if isinstance(self.encoded, Path) else self.encoded()
+        """The image as JPEG, PNG or BMP, of which every decoder makes what a viewer shows."""
+        plain = self.orientation == 1 and not self.with_pillow
+        return self.stored() if plain else as_bmp(self.stored())
+
+    def read_again(self) -> bytes:
+        """The encoded image for the pipeline, which turns it by `orientation` if it is a JPEG.
+
+        Raises:
+            Unusable: the file is gone, broken, or of another size than when it was loaded.
+            OSError: it cannot be read.
+        """
+        if self.stamp is not None and stamp_of(self.encoded) != self.stamp:
+            header = read_header(self.encoded)
+            facts = (self.height, self.width, self.is_jpeg, self.orientation, self.with_pillow)
+            if header[:5] != facts:
+                raise Unusable("the image file is another one than when the data was loaded")
+        return as_bmp(self.stored()) if self.with_pillow else self.stored()
+
+
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    """A file's size and time of change in nanoseconds; None if there is no such file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,6 +163,10 @@ class DetectionData:
         records: tuple of Sample.
         problems: tuple of Problem. What was left out, and why.
         clipped: int. Boxes that stood out of their image by more than a pixel and were cut.
+        other_classes: tuple of str. Classes of objects that were left out as they are not among
+            the class names, the most frequent first.
+        broken: list of Problem. Images that could not be read any more when a batch needed them;
+            grows while batches are made.
     """
 
     name: str
@@ -156,6 +176,8 @@ class DetectionData:
     records: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
     clipped: int = 0
+    other_classes: tuple[str, ...] = ()
+    broken: list[Problem] = dataclasses.field(default_factory=list)
 
     def __len__(self):
         return len(self.records)
@@ -179,3 +201,13 @@ class DetectionData:
     def problem_counts(self) -> dict[str, int]:
         """How many problems there are of each kind, the most frequent first."""
         return dict(collections.Counter(p.kind for p in self.problems).most_common())
+
+    def note_broken(self, record: Sample, reason: str):
+        """Names an image that broke after it was loaded: once, in the log and in `broken`."""
+        file = record.encoded if isinstance(record.encoded, Path) else record.name
+        problem = Problem(str(file), None, reason)
+        with _lock:
+            if any(known.file == problem.file for known in self.broken):
+                return
+            self.broken.append(problem)
+        _log.warning("%s; a grey image without objects takes its place", problem)

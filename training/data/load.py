@@ -1,15 +1,19 @@
 """From a source's name to its data."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from harmonic_tf.training.data.dataset import BadDataError, DetectionData
+from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats.coco import load_coco
 from harmonic_tf.training.data.formats.shapes import load_shapes
 from harmonic_tf.training.data.formats.tfds import load_tfds
 from harmonic_tf.training.data.formats.voc import load_voc
+from harmonic_tf.training.data.problems import BadDataError
 from harmonic_tf.training.data.validation import ProblemLog
 
 SOURCES = {"shapes": load_shapes, "voc": load_voc, "coco": load_coco, "tfds": load_tfds}
+OF_FOLDERS = ("voc", "coco")
 
 
 def load_data(
@@ -19,7 +23,7 @@ def load_data(
     class_names: Sequence[str] | None = None,
     on_bad_data: str = "skip",
 ) -> DetectionData:
-    """Reads a source's annotations; images are decoded later, in the input pipeline.
+    """Reads a source's annotations and checks its images, which the input pipeline decodes later.
 
     Args:
         spec: str. "shapes" (drawn, see `shapes.ShapesOptions` for options such as
@@ -62,3 +66,16 @@ def load_data(
     if not data.records:
         raise ValueError(f"{spec}: split {data.split!r} holds no images.")
     return data
+
+
+def absolute_spec(spec: str) -> str:
+    """A source's name that means the same in every folder; what is kept with a run.
+
+    Example:
+        >>> absolute_spec("shapes:train=20"), absolute_spec("voc:/data/../bccd")
+        ('shapes:train=20', 'voc:/bccd')
+    """
+    kind, _, argument = spec.partition(":")
+    if kind not in OF_FOLDERS or not argument:
+        return spec
+    return f"{kind}:{os.path.abspath(Path(argument).expanduser())}"

@@ -1,14 +1,16 @@
 """From data to batches: `tf.data`, decoded lazily, the same for the same seed."""
 
+import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from harmonic_tf.training.data.dataset import DetectionData
+from harmonic_tf.training.data.images import blank
 from harmonic_tf.training.data.segmentation import MASK_SIZE, frame_mask
+from harmonic_tf.training.data.small import small_objects
 from harmonic_tf.training.data.transforms import augmentation as augment
 from harmonic_tf.training.data.transforms.augmentation import Augmentation
 from harmonic_tf.training.data.transforms.geometry import (
@@ -23,6 +25,7 @@ from harmonic_tf.training.data.transforms.geometry import (
 )
 from harmonic_tf.training.data.transforms.render import fit_image, render
 
+_log = logging.getLogger(__name__)
 PREFETCHED_BATCHES = 2
 
 
@@ -39,14 +42,18 @@ def train_batches(
     """Batches for training, one epoch at a time.
 
     Args:
-        data: DetectionData. Crowd regions are left out; images without objects are negatives.
+        data: DetectionData. Crowd regions are left out, and objects that shrink below a pixel,
+            which is said with their number; images without objects are negatives. An image that
+            cannot be read any more is named, noted in `data.broken`, and shown as grey without
+            objects, so that all other images keep their batches.
         image_size: (int, int). Height and width of the network's input.
         batch_size: int.
         resize: str. "stretch" or "letterbox".
         augmentation: Augmentation or None for none.
         seed: int. With the epoch, it decides the order and every random draw.
         max_boxes: int or None. M, the room for boxes. Defaults to the fullest image's number.
-        masks: bool. Whether the objects' masks are among the targets.
+        masks: bool. Whether the objects' masks are among the targets. Objects without one are then
+            left out, which is said with their number.
 
     Returns:
         A function: `epoch` (int) -> `tf.data.Dataset` of one epoch of `(images, targets)`. Images
@@ -57,8 +64,8 @@ def train_batches(
         Its attribute `steps_per_epoch` is the number of batches.
 
     Raises:
-        ValueError: fewer images than a batch, more objects than `max_boxes`, an unknown mode, an
-            object without a mask where masks are asked for.
+        ValueError: fewer images than a batch, more objects than `max_boxes`, an unknown mode, no
+        object with a mask where masks are asked for.
 
     Example:
         >>> data = load_data("shapes:train=8")
@@ -90,13 +97,14 @@ class TrainBatches:
         self._count = len(data)
         self._batch_size = batch_size
         self._seed = seed
-        trained = [~record.objects.crowd for record in data.records]
+        trained = _trained(data, masks)
+        _report_small(data, image_size, resize)
         room = _room(data, [int(keep.sum()) for keep in trained], max_boxes)
         boxes = _table(data, "boxes", room, trained)
         classes = _table(data, "classes", room, trained)
         sizes = tf.constant([(record.height, record.width) for record in data.records])
         are_jpeg = tf.constant([record.is_jpeg for record in data.records])
-        read = _reader(data)
+        read, orientation_of = _reader(data), _orientations(data)
         draw_masks = _mask_drawer(data, trained) if masks else None
 
         @tf.function(autograph=False)
@@ -116,11 +124,15 @@ class TrainBatches:
 
         @tf.function(autograph=False)
         def show(index, placement, flips, colours, targets, *framed):
-            image = render(read(index), Placement(*placement), image_size)
+            encoded, is_whole = read(index)
+            image = render(encoded, Placement(*placement), image_size, orientation_of(index))
+            targets = {key: tf.where(is_whole, value, -1.0) for key, value in targets.items()}
             if augmentation.flip:
                 image = tf.cond(flips, lambda: tf.reverse(image, [1]), lambda: image)
             image = augment.map_colours(image, augment.ColourMap(*colours), augmentation)
             if masks:
+                numbers, boxes = framed
+                framed = tf.where(is_whole, numbers, -1), boxes
                 targets = {**targets, "masks": draw_masks(index, flips, *framed)}
             return image, targets
 
@@ -157,6 +169,9 @@ def eval_batches(
         batch_size: int.
         resize: str. "stretch" or "letterbox".
 
+    An image that cannot be read any more is named, noted in `data.broken`, and shown as grey; its
+    objects count as not found.
+
     Returns:
         `tf.data.Dataset` of dictionaries: "images" float32 `(B, H, W, 3)`, 0..255; "image_id" int64
         `(B,)`; "original_size" int32 `(B, 2)`, height and width; "scale" and "offset" float32
@@ -178,10 +193,12 @@ def eval_batches(
     annotations = ("boxes", "classes", "crowd", "difficult", "area")
     tables = {name: _table(data, name, room) for name in annotations}
     ids = tf.constant([record.image_id for record in data.records], tf.int64)
-    read = _reader(data)
+    read, orientation_of = _reader(data), _orientations(data)
 
     def image_of(index):
-        image, scale, offset, size = fit_image(read(index), image_size, resize)
+        encoded, _ = read(index)
+        fitted = fit_image(encoded, image_size, resize, orientation_of(index))
+        image, scale, offset, size = fitted
         return index, {"images": image, "scale": scale, "offset": offset, "original_size": size}
 
     def with_objects(indices, batch):
@@ -233,16 +250,70 @@ def _check_resize(resize: str):
 
 
 def _reader(data: DetectionData) -> Callable:
-    """A function: index -> the encoded image. Files are read without Python."""
-    if all(isinstance(record.encoded, Path) for record in data.records):
-        paths = tf.constant([str(record.encoded) for record in data.records])
-        return lambda index: tf.io.read_file(paths[index])
+    """A function: index -> the encoded image, and whether it is the one that was loaded.
+
+    Where it is not (gone, cut, replaced since), a grey image of the same size takes its place.
+    """
+
+    def read_one(index):
+        record = data.records[index]
+        try:
+            return record.read_again(), True
+        except Exception as error:  # Whatever it is, it must not end a training.
+            data.note_broken(record, str(error))
+            swaps = record.orientation >= 5 and not record.with_pillow
+            size = (record.height, record.width)
+            return blank(*(size[::-1] if swaps else size)), False
 
     def read(index):
-        content = tf.numpy_function(lambda i: data.records[i].read(), [index], tf.string)
-        return tf.ensure_shape(content, [])
+        content, is_whole = tf.numpy_function(read_one, [index], (tf.string, tf.bool))
+        return tf.ensure_shape(content, []), tf.ensure_shape(is_whole, [])
 
     return read
+
+
+def _orientations(data: DetectionData) -> Callable:
+    """A function: index -> how TensorFlow is to turn the image."""
+    orientations = [1 if r.with_pillow else r.orientation for r in data.records]
+    if set(orientations) == {1}:
+        return lambda index: 1
+    table = tf.constant(orientations)
+    return lambda index: table[index]
+
+
+def _trained(data: DetectionData, masks: bool) -> list:
+    """Which objects of each image are trained on: bool `(N,)` each."""
+    trained = [~record.objects.crowd for record in data.records]
+    if not masks:
+        return trained
+    with_mask = [
+        np.array([mask is not None for mask in record.objects.segmentations], bool)
+        for record in data.records
+    ]
+    kept = [own & has for own, has in zip(trained, with_mask, strict=True)]
+    total, count = (sum(int(own.sum()) for own in column) for column in (trained, kept))
+    if total and not count:
+        raise ValueError(
+            f"{data.name} ({data.split}) has no mask for any object; Mask R-CNN learns from masks: "
+            "use shapes, coco:DIR, or a detector of boxes."
+        )
+    if count < total:
+        _log.warning(
+            "%s (%s): %d of %d objects have no mask and are not trained on",
+            *(data.name, data.split, total - count, total),
+        )
+    return kept
+
+
+def _report_small(data: DetectionData, image_size: tuple[int, int], resize: str):
+    """Says how many objects are too small for the network's input."""
+    found = small_objects(data, image_size, resize)
+    if found.count:
+        _log.warning(
+            "%s (%s): %d of %d objects are smaller than a pixel in an input of %d x %d and are not "
+            "trained on; an input of %d x %d keeps them",
+            *(data.name, data.split, found.count, found.total, *image_size, *found.keeping),
+        )
 
 
 def _mask_drawer(data: DetectionData, trained: list) -> Callable:
@@ -270,18 +341,10 @@ def _mask_drawer(data: DetectionData, trained: list) -> Callable:
 
 def _segmentations(data: DetectionData, trained: list) -> list[list]:
     """The annotated masks of the trained objects of each image."""
-    kept = []
-    for record, keep in zip(data.records, trained, strict=True):
-        own = {n: record.objects.segmentations[n] for n in np.flatnonzero(keep)}
-        for number, segmentation in own.items():
-            if segmentation is None:
-                raise ValueError(
-                    f"{data.name} ({data.split}) has no mask for object {number + 1} of "
-                    f"{record.name}; Mask R-CNN learns from masks: use shapes, coco:DIR, or a "
-                    "detector of boxes."
-                )
-        kept.append(list(own.values()))
-    return kept
+    return [
+        [record.objects.segmentations[number] for number in np.flatnonzero(keep)]
+        for record, keep in zip(data.records, trained, strict=True)
+    ]
 
 
 def _table(data: DetectionData, name: str, room: int, kept: list | None = None) -> Callable:

@@ -6,7 +6,9 @@ import operator
 import numpy as np
 from PIL import Image, ImageDraw
 
-from harmonic_tf.training.data.validation import Header, Unusable
+from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.problems import Unusable
+from harmonic_tf.training.rle import run_lengths
 
 # Twice what the detector's mask branch predicts.
 MASK_SIZE = 56
@@ -56,49 +58,34 @@ def _draw_runs(rle: dict, box, size: int) -> np.ndarray:
     return np.asarray(part.reduce(SUPERSAMPLING)).T
 
 
-def run_lengths(counts: list | str | bytes) -> np.ndarray:
-    """The lengths of an RLE's runs. (To decode with faster_coco_eval takes thirty times as long.)
-
-    A compressed length is written in characters of six bits from "0" on: five of them digits, the
-    lowest first and in two's complement, and one that says whether more follow. From the fourth
-    length on it is the difference to the one two before.
+def usable_segmentation(segmentation, header: Header) -> list | dict | None:
+    """A mask of this image in one of COCO's forms; nothing is drawn to find out whether it can be.
 
     Args:
-        counts: list of int, or the compressed form.
+        segmentation: what stands in the annotations: polygons, one polygon without the list around
+            it, an RLE dictionary, or nothing.
+        header: Header of the image.
 
     Returns:
-        int64 `(R,)`.
+        list, dict, or None where there is no mask, such as `[]` and `[[]]`.
 
     Raises:
-        ValueError, IndexError, TypeError: they are malformed.
-
-    Example:
-        >>> run_lengths("0l1Td4").tolist()
-        [0, 60, 4740]
+        Unusable: it cannot be drawn.
     """
-    if isinstance(counts, list):
-        return np.asarray(counts).astype(np.int64, casting="safe")
-    encoded = counts.encode() if isinstance(counts, str) else counts
-    codes = np.frombuffer(encoded, np.uint8).astype(np.int64) - ord("0")
-    ends = np.flatnonzero(codes < 32)
-    starts = np.append(0, ends[:-1] + 1)
-    digits = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
-    lengths = np.add.reduceat((codes & 31) << 5 * digits, starts)
-    lengths -= (codes[ends] & 16) << 5 * digits[ends] + 1
-    for first in (1, 2):
-        lengths[first::2] = np.cumsum(lengths[first::2])
-    return lengths
-
-
-def check_segmentation(segmentation, header: Header):
-    """Raises `Unusable` if a mask of this image cannot be drawn; nothing is drawn to find out."""
+    if isinstance(segmentation, list):
+        if segmentation and all(isinstance(value, int | float) for value in segmentation):
+            segmentation = [segmentation]
+        segmentation = [polygon for polygon in segmentation if polygon != []]
+    if not segmentation:
+        return None
     fault_of = _fault_of_runs if isinstance(segmentation, dict) else _fault_of_polygons
     try:
         fault = fault_of(segmentation, header)
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
         fault = "neither polygons [x1, y1, x2, y2, ...] nor RLE"
     if fault:
-        raise Unusable(f"malformed segmentation: {fault}")
+        raise Unusable(f"malformed segmentation: {fault}; the object's box is used without it")
+    return segmentation
 
 
 def _fault_of_polygons(polygons: list, header: Header) -> str | None:

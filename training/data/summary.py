@@ -6,11 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from harmonic_tf.training.data.dataset import DetectionData
-from harmonic_tf.training.data.validation import problem_report
+from harmonic_tf.training.data.problems import problem_report
+from harmonic_tf.training.data.small import small_objects
 
 # COCO's limits: objects below 32 x 32 px are small, from 96 x 96 px on large.
 SIZE_LIMITS = (32.0**2, 96.0**2)
 NAMED_PROBLEMS = 20
+# Inputs of the detectors' presets, height and width.
+INPUTS = ((160, 208), (300, 300), (512, 512), (800, 800))
 
 
 def print_summary(data: DetectionData, console: Console | None = None):
@@ -63,6 +66,7 @@ def _overview(data: DetectionData) -> Table:
         "object sizes": ", ".join(
             f"{n} {name} ({100 * n / total:.0f} %)" for name, n in sizes.items()
         ),
+        "below a pixel": _small(data),
         "masks": f"{with_mask} of {counts.sum()} objects",
         "difficult, crowd": ", ".join(
             str(int(sum(flags.sum() for flags in column)))
@@ -75,6 +79,16 @@ def _overview(data: DetectionData) -> Table:
         table.add_row(name, text)
     table.caption = "a / b / c / d / e: smallest, quartiles, largest"
     return table
+
+
+def _small(data: DetectionData) -> str:
+    """How many objects vanish in inputs of usual sizes, and which size keeps them all."""
+    counts = [(size, small_objects(data, size)) for size in INPUTS]
+    gone = [f"{found.count} in an input of {h} x {w}" for (h, w), found in counts if found.count]
+    if not gone:
+        return "0"
+    height, width = small_objects(data, (1, 1)).keeping
+    return f"{', '.join(gone)}; all are kept by {height} x {width}"
 
 
 def _classes(data: DetectionData) -> Table:

@@ -8,13 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from harmonic_tf.training.data import fit_image
+from harmonic_tf.training.data.display import Display
+from harmonic_tf.training.data.images import SUFFIXES, as_bmp, decode, read_header
+from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.evaluation.detections import check_detector, coco_results, detect
 from harmonic_tf.training.evaluation.masks import paste
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.progress import progress_bar
 from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 PREDICTIONS_FILE = "predictions.json"
 
 
@@ -37,8 +39,8 @@ def find_images(paths) -> list:
     """Expands folders and glob patterns to image files.
 
     Args:
-        paths: iterable of str or Path. Files, folders (their JPEG, PNG, BMP and GIF files) or
-            patterns such as `cells/*.png`.
+        paths: iterable of str or Path. Files, folders (their JPEG, PNG, BMP, GIF, WebP and TIFF
+            files) or patterns such as `cells/*.png`.
 
     Returns:
         List of Path without repetitions; folders and patterns in order of name.
@@ -49,7 +51,7 @@ def find_images(paths) -> list:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         elif path.exists():
             matches = [path]
         else:
@@ -69,7 +71,7 @@ def predict_images(
     batch_size=8,
     progress=True,
 ) -> Predictions:
-    """Detects objects in image files.
+    """Detects objects in image files, of the same kinds and seen the same way as in training.
 
     Writes `<output>/images/<name>.jpg` with the boxes (and masks, if the model finds them) of at
     least `score_threshold`, and `<output>/predictions.json` with every detection above the model's
@@ -104,23 +106,28 @@ def predict_images(
     folder = Path(output) / "images"
     folder.mkdir(parents=True, exist_ok=True)
     step = _detection_step(model)
-    results, drawn, problems = [], [], []
+    results, drawn, problems, read = [], [], [], 0
     with progress_bar(progress) as bar:
         task = bar.add_task("predict", total=len(files))
         for start in range(0, len(files), batch_size):
             chosen = range(start, min(start + batch_size, len(files)))
-            images, inputs, unreadable = _read(files, chosen, model)
+            inputs, unreadable = _read(files, chosen, model)
             problems += unreadable
             found = _detect(step, inputs.values()) if inputs else {}
-            for row, (index, image) in enumerate(images.items()):
+            for row, index in enumerate(inputs):
                 one = {key: value[row] for key, value in found.items()}
-                drawn.append(folder / names[index])
-                _draw(image, one, labels, score_threshold).save(drawn[-1], quality=92)
-            sizes = [image.shape[:2] for image in images.values()]
-            for result in coco_results(found, list(images), labels.category_ids, sizes):
+                try:
+                    canvas = _draw(files[index], one, labels, score_threshold)
+                    canvas.save(folder / names[index], quality=92)
+                    drawn.append(folder / names[index])
+                except Exception as error:  # What was found is not lost with the drawing.
+                    problems.append(f"{files[index]}: cannot be drawn: {error}")
+            sizes = [size.numpy() for *_, size in inputs.values()]
+            for result in coco_results(found, list(inputs), labels.category_ids, sizes):
                 results.append({**result, "file_name": str(files[result["image_id"]])})
+            read += len(inputs)
             bar.advance(task, len(chosen))
-    if not drawn:
+    if not read:
         raise ValueError("none of the images could be read:\n" + "\n".join(problems))
     write_json(Path(output) / PREDICTIONS_FILE, results, indent=None)
     return Predictions(results, tuple(drawn), tuple(problems))
@@ -145,17 +152,20 @@ def image_names(files) -> list:
 
 
 def _read(files, chosen, model):
-    """Images and network inputs by their index, and a line for each that could not be read."""
-    images, inputs, unreadable = {}, {}, []
+    """Network inputs by their index, and a line for each image that could not be read."""
+    inputs, unreadable = {}, []
     for index in chosen:
         try:
-            encoded = tf.io.read_file(str(files[index]))
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
-            inputs[index] = fit_image(encoded, model.image_size, model.resize)
-            images[index] = image
+            encoded = files[index].read_bytes()
+            header = read_header(encoded)
+            orientation = 1 if header.with_pillow else header.orientation
+            encoded = as_bmp(encoded) if header.with_pillow else encoded
+            inputs[index] = fit_image(encoded, model.image_size, model.resize, orientation)
         except tf.errors.OpError as error:
             unreadable.append(f"{files[index]}: {error.message.splitlines()[0]}")
-    return images, inputs, unreadable
+        except (Unusable, OSError) as error:
+            unreadable.append(f"{files[index]}: {error}")
+    return inputs, unreadable
 
 
 def _detection_step(model):
@@ -173,10 +183,15 @@ def _detect(step, inputs):
     return {key: value.numpy() for key, value in found.items()}
 
 
-def _draw(image, found, labels, score_threshold):
+def _draw(file, found, labels, score_threshold):
+    image = decode(file.read_bytes())
+    display = Display(image.height, image.width)
     shown = np.flatnonzero(found["scores"] >= score_threshold)
     boxes, classes, scores = (found[key][shown] for key in ("boxes", "classes", "scores"))
     masks = None
     if "masks" in found:
-        masks = [paste(found["masks"][i], found["boxes"][i], image.shape[:2]) for i in shown]
-    return draw_boxes(image, boxes, classes, labels.class_names, scores, masks=masks)
+        size = (image.height, image.width)
+        pasted = [paste(found["masks"][i], found["boxes"][i], size) for i in shown]
+        masks = [display.mask(mask) for mask in pasted]
+    boxes = display.boxes(boxes)
+    return draw_boxes(display.image(image), boxes, classes, labels.class_names, scores, masks=masks)

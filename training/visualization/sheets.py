@@ -4,8 +4,9 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from harmonic_tf.training.data.display import Display
+from harmonic_tf.training.data.images import decode as decode_image
 from harmonic_tf.training.files import write_bytes
 from harmonic_tf.training.rle import as_rle, decode
 from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes, grid
@@ -51,9 +52,15 @@ def save_detection_sheet(
 
 def _draw_objects(record, data):
     objects, size = record.objects, (record.height, record.width)
-    nothing = np.zeros(size, bool)
+    shown, nothing = Display(*size), np.zeros(size, bool)
     masks = [decode(as_rle(mask, size)) if mask else nothing for mask in objects.segmentations]
-    return draw_boxes(_image(record), objects.boxes, objects.classes, data.class_names, masks=masks)
+    return draw_boxes(
+        shown.image(decode_image(record.read())),
+        shown.boxes(objects.boxes),
+        objects.classes,
+        data.class_names,
+        masks=[shown.mask(mask > 0) for mask in masks],
+    )
 
 
 def _draw_found(record, evaluation, data, score_threshold):
@@ -65,19 +72,16 @@ def _draw_found(record, evaluation, data, score_threshold):
     has_masks = any("segmentation" in item for item in found)
     corners = np.array([item["bbox"] for item in found], float).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
+    shown = Display(record.height, record.width)
     return draw_boxes(
-        _image(record),
-        corners,
+        shown.image(decode_image(record.read())),
+        shown.boxes(corners),
         [data.category_ids.index(item["category_id"]) for item in found],
         data.class_names,
         [item["score"] for item in found],
-        record.objects.boxes,
-        [decode(item["segmentation"]) for item in found] if has_masks else None,
+        shown.boxes(record.objects.boxes),
+        [shown.mask(decode(item["segmentation"]) > 0) for item in found] if has_masks else None,
     )
-
-
-def _image(record):
-    return np.asarray(Image.open(io.BytesIO(record.read())).convert("RGB"))
 
 
 def _save(sheet, path):

@@ -3,11 +3,9 @@ import sys
 
 import numpy as np
 import pytest
-from folders import picture
 
 from harmonic_tf.training.data import Problem, load_data, problem_report
 from harmonic_tf.training.data.dataset import Annotation, Objects
-from harmonic_tf.training.data.validation import Unusable, read_header
 
 
 @pytest.mark.parametrize("spec", ["voc", "voc:", "imagenet:x", ""])
@@ -40,45 +38,6 @@ def test_no_objects_make_arrays_of_their_shape():
 def test_area_is_the_annotated_one_or_that_of_the_box():
     annotations = [Annotation((0, 0, 4, 5), 0), Annotation((0, 0, 4, 5), 0, area=0.0)]
     np.testing.assert_array_equal(Objects.of(annotations).area, [20, 0])
-
-
-def jpeg(tmp_path, **options):
-    file = tmp_path / "a.jpg"
-    picture(50, 70).save(file, **options)
-    return file
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_header_of_whole_images(tmp_path, progressive):
-    assert read_header(jpeg(tmp_path, progressive=progressive)) == (50, 70, True)
-
-
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path):
-    assert read_header(jpeg(tmp_path).read_bytes() + bytes(500)) == (50, 70, True)
-
-
-def test_a_thumbnail_does_not_hide_that_a_jpeg_is_cut(tmp_path):
-    thumbnail = jpeg(tmp_path).read_bytes()
-    exif = b"Exif\x00\x00" + thumbnail
-    content = jpeg(tmp_path, exif=exif).read_bytes()
-    assert content.count(b"\xff\xd9") == 2
-    assert read_header(content) == (50, 70, True)
-    with pytest.raises(Unusable, match="truncated"):
-        read_header(content[:-20])
-
-
-def test_truncated_png(tmp_path):
-    file = tmp_path / "a.png"
-    picture(50, 70).save(file)
-    assert read_header(file) == (50, 70, False)
-    with pytest.raises(Unusable, match="truncated"):
-        read_header(file.read_bytes()[:-20])
-
-
-def test_formats_that_tensorflow_does_not_decode(tmp_path):
-    picture().save(tmp_path / "a.tiff")
-    with pytest.raises(Unusable, match="TIFF"):
-        read_header(tmp_path / "a.tiff")
 
 
 def test_report_groups_counts_and_limits():

@@ -249,7 +249,7 @@ def test_masks_go_with_their_objects_past_crowds(tmp_path):
 
 def test_data_without_masks_is_named(voc):
     with pytest.raises(
-        ValueError, match=r"\(train\) has no mask for object 1 of a.jpg; Mask R-CNN"
+        ValueError, match=r"\(train\) has no mask for any object; Mask R-CNN learns from masks"
     ):
         train_batches(voc, (60, 80), 3, masks=True)
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from faster_coco_eval import mask as coco_mask
 
+from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.segmentation import (
     MASK_SIZE,
-    check_segmentation,
     frame_mask,
-    run_lengths,
+    usable_segmentation,
 )
-from harmonic_tf.training.data.validation import Header, Unusable
+from harmonic_tf.training.rle import run_lengths
 
 HEADER = Header(60, 80, True)
 
@@ -115,20 +116,20 @@ def test_empty_and_full_images(value):
 
 def test_good_segmentations_pass():
     for segmentation in rectangle(20, 10, 80, 60):
-        check_segmentation(segmentation, HEADER)
+        usable_segmentation(segmentation, HEADER)
     # Out of the image is a matter of the box.
-    check_segmentation([[-5, 0, 90, 0, 90, 70], [1, 1, 2, 2, 3, 3]], HEADER)
+    usable_segmentation([[-5, 0, 90, 0, 90, 70], [1, 1, 2, 2, 3, 3]], HEADER)
 
 
 @pytest.mark.parametrize(
     "segmentation, reason",
     [
         ([[1, 2, 3, 4]], "polygon of 4 numbers"),
-        ([[1, 2, 3, 4, 5, 6], []], "polygon of 0 numbers"),
         ([[1, 2, 3, 4, 5, 6, 7]], "polygon of 7 numbers"),
         ([[1, 2, 3, 4, 5, float("nan")]], "polygon is not finite"),
         ([[1, 2, 3, 4, 5, float("-inf")]], "polygon is not finite"),
-        ([1, 2, 3, 4, 5, 6], "neither polygons"),
+        ([[1, 2, 3, 4, 5, 6], [1, 2]], "polygon of 2 numbers"),
+        ([1, 2, 3, 4], "polygon of 4 numbers"),
         ([[[1, 2], [3, 4], [5, 6], [7, 8], [9, 9], [9, 9]]], "neither polygons"),
         ([["1"] * 6], "neither polygons"),
         (7, "neither polygons"),
@@ -150,4 +151,4 @@ def test_good_segmentations_pass():
 )
 def test_bad_segmentations_are_refused(segmentation, reason):
     with pytest.raises(Unusable, match=f"malformed segmentation: .*{reason}"):
-        check_segmentation(segmentation, HEADER)
+        usable_segmentation(segmentation, HEADER)

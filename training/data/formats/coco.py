@@ -1,31 +1,26 @@
 """COCO folders: annotations/instances_*.json beside the images."""
 
-import json
 from pathlib import Path
 
-from harmonic_tf.training.data.dataset import (
-    Annotation,
-    BadDataError,
-    DetectionData,
-    Objects,
-    Problem,
-    Sample,
-)
-from harmonic_tf.training.data.segmentation import check_segmentation
-from harmonic_tf.training.data.validation import (
-    Header,
-    ProblemLog,
-    Unusable,
-    check_size,
-    read_header,
-    unique,
-)
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
+from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.formats.values import Identifier
+from harmonic_tf.training.data.headers import read_headers
+from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.problems import BadDataError, Problem, Unusable
+from harmonic_tf.training.data.segmentation import usable_segmentation
+from harmonic_tf.training.data.text import read_json
+from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
 ROLE_PREFIXES = {"train": "train", "eval": "val"}
 
 
+# Added to the folder's name, it lets file names lead out of the folder.
+ANYWHERE = ",images=anywhere"
+
+
 def load_coco(
-    folder: str,
+    argument: str,
     role: str,
     split: str | None,
     class_names: tuple[str, ...] | None,
@@ -34,52 +29,72 @@ def load_coco(
     """Reads one split of a COCO folder.
 
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
-    the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is bad
-    data. Images lie in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR.
+    the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is
+    named as a problem, and its object has its box without a mask. Images lie in DIR/SPLIT,
+    DIR/images/SPLIT, DIR/images or DIR. Ids of annotations are needed for nothing.
 
     Args:
-        folder: str.
+        argument: str. The folder; with ",images=anywhere" its file names may be absolute or lead
+            out of it.
         role: str. Picks the one annotations file whose split starts with "train" or "val".
         split: str or None. "val2017" for annotations/instances_val2017.json.
         class_names: tuple of str or None. None: all categories in the order of their ids.
         problem_log: ProblemLog. Problems are added here.
 
     Returns:
-        DetectionData. Image and category ids are COCO's.
+        DetectionData. Image and category ids are COCO's; ids that are text get numbers above all
+        others, in their order.
 
     Raises:
         ValueError: the folder or the split does not exist, or the role fits several splits.
         BadDataError: the JSON cannot be read.
     """
-    root = Path(folder)
+    root = Path(argument.removesuffix(ANYWHERE)).expanduser()
     file = _annotation_file(root, role, split)
     split = file.stem.removeprefix("instances_")
     content = _read(file)
-    categories = unique(content["categories"], problem_log, file, key=lambda c: c["id"])
-    class_names, category_ids = _classes(categories, class_names)
-    class_of = {category_id: index for index, category_id in enumerate(category_ids)}
-    annotations_of = _annotations_by_image(content, problem_log, file)
+    log = problem_log
+    categories = _entries(content, "categories", ("id", "name"), log, file)
+    class_names, category_ids, class_of = _classes(categories, class_names)
+    images = unique(
+        _entries(content, "images", ("id", "file_name"), log, file),
+        log,
+        file,
+        key=lambda i: i["id"],
+    )
+    number_of = _numbers([image["id"] for image in images])
+    annotations_of = _annotations_by_image(content, number_of, log, file)
+    places = []
+    for image in images:
+        with log.naming(file, f"image {image['id']}"):
+            anywhere = argument.endswith(ANYWHERE)
+            places.append((image, _image_file(root, split, str(image["file_name"]), anywhere)))
     records = []
-    for image in unique(content["images"], problem_log, file, key=lambda i: i["id"]):
-        with problem_log.naming(file, f"image {image['id']}"):
-            image_file = _image_file(root, split, image)
-            header = read_header(image_file)
-            check_size(header, image.get("height"), image.get("width"))
+    headers = read_headers([place for _, place in places])
+    for (image, place), header in zip(places, headers, strict=True):
+        with log.naming(file, f"image {image['id']}"):
+            if isinstance(header, Unusable):
+                raise header
+            check_size(header, values.whole(image.get("height")), values.whole(image.get("width")))
+            name = str(image["file_name"])
             annotations = []
-            for entry in annotations_of.get(image["id"], []):
-                with problem_log.naming(file, f"annotation {entry.get('id')} of {image_file.name}"):
-                    annotations.append(_annotation(entry, header, class_of, problem_log))
+            for number, entry in annotations_of.get(image["id"], []):
+                where = f"{_named(entry, number)} of {name}"
+                with log.naming(file, where):
+                    annotations.append(
+                        _annotation(entry, header, class_of, class_names, log, (file, where))
+                    )
             objects = Objects.of(annotations)
-            record = Sample(image_file.name, image["id"], *header, image_file, objects)
-            records.append(record)
+            records.append(Sample.of(name, number_of[image["id"]], header, place, objects))
     return DetectionData(
         name=root.resolve().name,
         split=split,
         class_names=class_names,
         category_ids=category_ids,
         records=tuple(records),
-        problems=tuple(problem_log.problems),
-        clipped=problem_log.clipped,
+        problems=tuple(log.problems),
+        clipped=log.clipped,
+        other_classes=tuple(log.other_classes),
     )
 
 
@@ -97,68 +112,104 @@ def _annotation_file(root: Path, role: str, split: str | None) -> Path:
 
 
 def _read(file: Path) -> dict:
-    """The content of an annotations file, with the parts that all else rests on in place."""
+    """The content of an annotations file, with the lists that all else rests on in place."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        for part, keys in (
-            ("categories", ("id", "name")),
-            ("images", ("id", "file_name")),
-            ("annotations", ("image_id", "category_id", "bbox")),
-        ):
-            for place, entry in enumerate(content[part], 1):
-                missing = [key for key in keys if key not in entry]
-                if missing:
-                    raise ValueError(f"entry {place} of {part!r} has no {missing[0]!r}")
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
-        raise BadDataError([Problem(str(file), None, f"malformed JSON: {reason}")]) from None
+        content = read_json(file)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, received a {type(content).__name__}")
+        for part in ("categories", "images", "annotations"):
+            if not isinstance(content.get(part), list):
+                raise ValueError(f"no list {part!r}")
+    except (ValueError, OSError) as error:
+        raise BadDataError([Problem(str(file), None, f"malformed JSON: {error}")]) from None
     return content
 
 
+def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path) -> list[dict]:
+    """A list's entries that have what they need, each with its id in one form."""
+    kept = []
+    for place, entry in enumerate(content[part], 1):
+        with log.naming(file):
+            missing = [k for k in keys if not isinstance(entry, dict) or entry.get(k) is None]
+            if missing:
+                raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
+            kept.append({**entry, "id": values.identifier(entry["id"])})
+    return kept
+
+
+def _numbers(identifiers: list[Identifier]) -> dict[Identifier, int]:
+    """Ids that are numbers as they are; for the others, numbers above them."""
+    free = max((i for i in identifiers if isinstance(i, int)), default=0) + 1
+    texts = [i for i in identifiers if isinstance(i, str)]
+    numbered = {text: free + place for place, text in enumerate(dict.fromkeys(texts))}
+    return {i: numbered.get(i, i) for i in identifiers}
+
+
 def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
-    """Names and category ids by class index; names the file does not know get unused ids."""
-    id_of = {c["name"]: c["id"] for c in sorted(categories, key=lambda c: c["id"])}
+    """Names and category ids by class index, and the index by category id.
+
+    Names that the file does not know get unused ids; what a category that is not among the names
+    is called is told, too.
+    """
+    number_of = _numbers([c["id"] for c in categories])
+    by_number = sorted(categories, key=lambda c: number_of[c["id"]])
+    id_of: dict[str, int] = {}
+    for category in by_number:
+        id_of.setdefault(str(category["name"]), number_of[category["id"]])
+    free = max(number_of.values(), default=0) + 1
     for name in class_names or ():
-        id_of.setdefault(name, max(id_of.values(), default=0) + 1)
+        free += id_of.setdefault(name, free) == free
     names = class_names or tuple(id_of)
-    return names, tuple(id_of[name] for name in names)
+    label_of = {category["id"]: str(category["name"]) for category in categories}
+    return names, tuple(id_of[name] for name in names), label_of
 
 
-def _annotations_by_image(content: dict, problem_log: ProblemLog, file: Path) -> dict[int, list]:
-    known = {image["id"] for image in content["images"]}
-    by_image: dict[int, list] = {}
-    with_id = [a for a in content["annotations"] if "id" in a]
-    without_id = [a for a in content["annotations"] if "id" not in a]
-    for entry in unique(with_id, problem_log, file, key=lambda a: a["id"]) + without_id:
-        if entry["image_id"] in known:
-            by_image.setdefault(entry["image_id"], []).append(entry)
-        else:
-            reason = f"unknown image: id {entry['image_id']}"
-            problem_log.add(file, f"annotation {entry.get('id')}", reason)
+def _annotations_by_image(content: dict, known, log: ProblemLog, file: Path) -> dict:
+    """The annotations of each image, with their places in the file."""
+    by_image: dict[Identifier, list] = {}
+    for number, entry in enumerate(content["annotations"], 1):
+        with log.naming(file, _named(entry, number)):
+            if not isinstance(entry, dict) or entry.get("image_id") is None:
+                raise Unusable(f"malformed JSON: entry {number} of 'annotations' has no 'image_id'")
+            image_id = values.identifier(entry["image_id"])
+            if image_id not in known:
+                raise Unusable(f"unknown image: id {entry['image_id']}")
+            by_image.setdefault(image_id, []).append((number, entry))
     return by_image
 
 
-def _image_file(root: Path, split: str, image: dict) -> Path:
+def _named(entry, number: int) -> str:
+    """An annotation by its id, or by its place in the file if it has none."""
+    has_id = isinstance(entry, dict) and "id" in entry
+    return f"annotation {entry['id']}" if has_id else f"annotation number {number}"
+
+
+def _image_file(root: Path, split: str, name: str, anywhere: bool) -> Path:
     """The image's file; where there is none, the path where it was expected."""
     folders = (root / split, root / "images" / split, root / "images", root)
-    candidates = [folder / image["file_name"] for folder in folders]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    names = dict.fromkeys((name, name.replace("\\", "/")))  # Windows writes folder\\file.
+    candidates = [folder / name for name in names for folder in folders]
+    found = next((path for path in candidates if path.is_file()), candidates[0])
+    if not anywhere:
+        values.check_inside(root, found, f"add {ANYWHERE!r} to the folder's name to allow it")
+    return found
 
 
-def _annotation(entry: dict, header: Header, class_of: dict, problem_log: ProblemLog) -> Annotation:
-    if entry["category_id"] not in class_of:
-        raise Unusable(f"unknown class: category id {entry['category_id']}")
+def _annotation(
+    entry: dict, header: Header, label_of: dict, class_names, log: ProblemLog, place: tuple
+) -> Annotation:
+    category = values.identifier(entry.get("category_id"))
+    if category not in label_of:
+        raise Unusable(f"unknown class: category id {entry.get('category_id')}")
+    class_index = log.class_index(label_of[category], class_names)
     try:
         x, y, box_width, box_height = (float(value) for value in entry["bbox"])
-    except (TypeError, ValueError):
-        raise Unusable(f"malformed bbox: expected 4 numbers, received {entry['bbox']!r}") from None
-    segmentation = entry.get("segmentation") or None
-    if segmentation is not None:
-        check_segmentation(segmentation, header)
-    return Annotation(
-        box=problem_log.checked_box((x, y, x + box_width, y + box_height), header),
-        class_index=class_of[entry["category_id"]],
-        crowd=bool(entry.get("iscrowd", 0)),
-        area=entry.get("area"),
-        segmentation=segmentation,
-    )
+    except (KeyError, TypeError, ValueError):
+        received = repr(entry.get("bbox"))[:80]
+        raise Unusable(f"malformed bbox: expected 4 numbers, received {received}") from None
+    box = log.checked_box((x, y, x + box_width, y + box_height), header)
+    crowd = values.flag(entry.get("iscrowd"), "iscrowd")
+    segmentation = None
+    with log.naming(*place):
+        segmentation = usable_segmentation(entry.get("segmentation"), header)
+    return Annotation(box, class_index, False, crowd, values.area(entry.get("area")), segmentation)

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import outlines
 from harmonic_tf.training.data.validation import ProblemLog
+from harmonic_tf.training.rle import runs
 
 SPLITS = {"train": "train", "eval": "val"}
 OBJECTS = (3, 7)
@@ -241,13 +242,5 @@ def _annotation(mask: np.ndarray, class_index: int) -> Annotation:
         box=(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1),
         class_index=class_index,
         area=int(np.count_nonzero(mask)),
-        segmentation=_rle(mask),
+        segmentation=runs(mask),
     )
-
-
-def _rle(mask: np.ndarray) -> dict:
-    """Uncompressed COCO RLE: runs of 0 and 1 in turn, down the columns."""
-    flat = mask.ravel(order="F").astype(np.int8)
-    borders = np.flatnonzero(np.diff(flat, prepend=0, append=1 - flat[-1]))
-    counts = np.diff(borders, prepend=0)
-    return {"size": list(mask.shape), "counts": counts.tolist()}

@@ -4,7 +4,10 @@ import functools
 from collections.abc import Sequence
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
-from harmonic_tf.training.data.validation import Header, ProblemLog, Unusable, read_header
+from harmonic_tf.training.data.headers import in_parallel, try_header
+from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.problems import Unusable
+from harmonic_tf.training.data.validation import ProblemLog
 
 
 def load_tfds(
@@ -73,6 +76,7 @@ def load_tfds(
         records=tuple(records),
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
+        other_classes=tuple(problem_log.other_classes),
     )
 
 
@@ -102,12 +106,14 @@ def _labels(name: str, builder) -> list[str]:
 
 def _records(source, base: str, labels, class_names, first_id: int, problem_log: ProblemLog):
     records: list[Sample] = []
-    for place in range(len(source)):
-        example = source[place]
+    examples = (source[place] for place in range(len(source)))
+    checked = in_parallel(lambda e: (e, try_header(e["image"])), examples, len(source))
+    for place, (example, header) in enumerate(checked):
         image_id = int(example.get("image/id", first_id + len(records)))
         file_name = example.get("image/filename", b"").decode() or f"{base}_{image_id}"
         with problem_log.naming(file_name):
-            header = read_header(example["image"])
+            if isinstance(header, Unusable):
+                raise header
             annotations = []
             for number, entry in enumerate(_entries(example["objects"]), 1):
                 with problem_log.naming(file_name, f"object {number}"):
@@ -118,7 +124,7 @@ def _records(source, base: str, labels, class_names, first_id: int, problem_log:
                     )
             read = functools.partial(_read, source, place)
             objects = Objects.of(annotations)
-            records.append(Sample(file_name, image_id, *header, read, objects))
+            records.append(Sample.of(file_name, image_id, header, read, objects))
     return records
 
 
@@ -153,11 +159,10 @@ def _pixels(bbox, header: Header, one_based: bool) -> tuple[float, ...]:
 def _annotation(
     entry, label: str, box, header: Header, class_names, problem_log: ProblemLog
 ) -> Annotation:
-    if label not in class_names:
-        raise Unusable(f"unknown class: {label!r}")
+    class_index = problem_log.class_index(label, class_names)
     return Annotation(
         box=problem_log.checked_box(box, header),
-        class_index=class_names.index(label),
+        class_index=class_index,
         difficult=bool(entry.get("is_difficult", False)),
         crowd=bool(entry.get("is_crowd", False)),
         area=float(entry["area"]) if "area" in entry else None,

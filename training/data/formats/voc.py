@@ -1,21 +1,20 @@
 """Pascal VOC folders: JPEGImages, Annotations, ImageSets/Main."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
-from harmonic_tf.training.data.validation import (
-    Header,
-    ProblemLog,
-    Unusable,
-    check_corners,
-    check_size,
-    read_header,
-    unique,
-)
+from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.headers import read_headers
+from harmonic_tf.training.data.images import SUFFIXES, Header
+from harmonic_tf.training.data.problems import Unusable
+from harmonic_tf.training.data.text import read_text, read_xml
+from harmonic_tf.training.data.validation import ProblemLog, check_corners, check_size, unique
 
-ROLE_SPLITS = {"train": ("trainval", "train"), "eval": ("test", "val")}
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+# In the lists of one class, a last column tells whether an image shows it.
+PRESENCE = ("-1", "0", "1")
 
 
 def load_voc(
@@ -34,7 +33,8 @@ def load_voc(
 
     Args:
         folder: str.
-        role: str. "train" takes trainval, else train; "eval" takes test, else val.
+        role: str. "train" takes trainval and "eval" test. Where there is no test list, as in VOC
+            2012, they take train and val, which have no image in common.
         split: str or None. Name of a file in ImageSets/Main, instead of the role's.
         class_names: tuple of str or None. None: all names in the folder's annotations, sorted, so
             that every split has the same.
@@ -46,15 +46,26 @@ def load_voc(
     Raises:
         ValueError: the folder or the split does not exist.
     """
-    root = Path(folder)
+    root = Path(folder).expanduser()
     list_file = _split_file(root, role, split)
     if class_names is None:
         class_names = _all_class_names(root)
-    entries = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
+    image_of = _image_finder(root / "JPEGImages")
+    found = []
+    for name in unique(_image_ids(root, list_file), problem_log, list_file):
+        xml_file = root / "Annotations" / f"{name}.xml"
+        with problem_log.naming(xml_file):
+            values.check_inside(root, xml_file, "the list must name images of this folder")
+            found.append((xml_file, read_xml(xml_file), image_of(name)))
     records = []
-    for name in unique(entries, problem_log, list_file):
-        with problem_log.naming(root / "Annotations" / f"{name}.xml"):
-            records.append(_record(root, name, len(records), class_names, problem_log))
+    headers = read_headers([image_file for _, _, image_file in found])
+    for (xml_file, tree, image_file), header in zip(found, headers, strict=True):
+        with problem_log.naming(xml_file):
+            if isinstance(header, Unusable):
+                raise header
+            objects = _objects(xml_file, tree, header, class_names, problem_log)
+            name = image_file.relative_to(root / "JPEGImages").as_posix()
+            records.append(Sample.of(name, len(records), header, image_file, objects))
     return DetectionData(
         name=root.resolve().name,
         split=list_file.stem,
@@ -63,12 +74,13 @@ def load_voc(
         records=tuple(records),
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
+        other_classes=tuple(problem_log.other_classes),
     )
 
 
 def _split_file(root: Path, role: str, split: str | None) -> Path:
     folder = root / "ImageSets" / "Main"
-    wanted = ROLE_SPLITS[role] if split is None else (split,)
+    wanted = _wanted(folder, role) if split is None else (split,)
     for name in wanted:
         if (folder / f"{name}.txt").is_file():
             return folder / f"{name}.txt"
@@ -79,62 +91,90 @@ def _split_file(root: Path, role: str, split: str | None) -> Path:
     )
 
 
+def _wanted(folder: Path, role: str) -> tuple[str, ...]:
+    """The splits that fit a role, the best first; those of both roles are to lie apart."""
+    there = {path.stem for path in folder.glob("*.txt")}
+    if role == "eval":
+        return "test", "val"
+    return ("trainval", "train") if "test" in there or "val" not in there else ("train", "trainval")
+
+
+def _image_ids(root: Path, list_file: Path) -> list[str]:
+    """The ids in a list, one a line. They may hold spaces and lie in sub-folders (x/a)."""
+    lines = [line.strip() for line in read_text(list_file).splitlines()]
+    return [_image_id(root, line) for line in lines if line]
+
+
+def _image_id(root: Path, line: str) -> str:
+    *words, last = line.split()
+    if not words or last not in PRESENCE or (root / "Annotations" / f"{line}.xml").is_file():
+        return line
+    return line.removesuffix(last).strip()
+
+
 def _all_class_names(root: Path) -> tuple[str, ...]:
     """Every class name in the folder, sorted. Files that do not parse are reported later."""
     names = set()
-    for file in (root / "Annotations").glob("*.xml"):
+    for file in (root / "Annotations").rglob("*.xml"):
         try:
-            nodes = ElementTree.parse(file).iterfind("object/name")
-            names.update(node.text.strip() for node in nodes)
-        except (ElementTree.ParseError, AttributeError):
+            names.update(_label(node) for node in read_xml(file).iterfind("object"))
+        except Unusable:
             continue
-    return tuple(sorted(names))
+    return tuple(sorted(names - {""}))
 
 
-def _record(root: Path, name: str, image_id: int, class_names, problem_log: ProblemLog) -> Sample:
-    xml_file = root / "Annotations" / f"{name}.xml"
-    try:
-        tree = ElementTree.parse(xml_file).getroot()
-    except FileNotFoundError:
-        raise Unusable("missing annotation file") from None
-    except ElementTree.ParseError as error:
-        raise Unusable(f"malformed XML: {error}") from None
-    image_file = _image_file(root, name)
-    header = read_header(image_file)
-    check_size(header, *_noted_size(tree))
+def _image_finder(folder: Path) -> Callable[[str], Path]:
+    """A function: id -> its image, of any kind; the path where one was expected, if none is there.
+
+    Folders are listed once, as the case of a suffix may be any (`.Jpg`).
+    """
+
+    @functools.cache
+    def listed(place: Path) -> dict[str, Path]:
+        files = list(place.iterdir()) if place.is_dir() else []
+        known = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
+        images = [file for file in files if file.suffix.lower() in known]
+        # Of several the kind that stands first in SUFFIXES.
+        images.sort(key=lambda file: known[file.suffix.lower()], reverse=True)
+        return {file.name.removesuffix(file.suffix): file for file in images}
+
+    def find(name: str) -> Path:
+        expected = folder / f"{name}{SUFFIXES[0]}"
+        return listed(expected.parent).get(expected.name.removesuffix(SUFFIXES[0]), expected)
+
+    return find
+
+
+def _objects(
+    xml_file: Path, tree: Element, header: Header, class_names, problem_log: ProblemLog
+) -> Objects:
+    check_size(header, *(values.whole(tree.findtext(f"size/{k}")) for k in ("height", "width")))
     annotations = []
     for number, node in enumerate(tree.iterfind("object"), 1):
-        label = (node.findtext("name") or "").strip()
+        label = _label(node)
         with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
             annotations.append(_annotation(node, label, header, class_names, problem_log))
-    return Sample(image_file.name, image_id, *header, image_file, Objects.of(annotations))
+    return Objects.of(annotations)
 
 
-def _image_file(root: Path, name: str) -> Path:
-    """The image of an entry; where there is none, the path where it was expected."""
-    candidates = [root / "JPEGImages" / f"{name}{suffix}" for suffix in SUFFIXES]
-    return next((path for path in candidates if path.is_file()), candidates[0])
-
-
-def _noted_size(tree: ElementTree.Element) -> tuple[int | None, int | None]:
-    """Height and width as the XML gives them, or None."""
-    texts = tree.findtext("size/height", ""), tree.findtext("size/width", "")
-    return tuple(int(text) if text.strip().isdecimal() else None for text in texts)
+def _label(node: Element) -> str:
+    return (node.findtext("name") or "").strip()
 
 
 def _annotation(
-    node, label: str, header: Header, class_names, problem_log: ProblemLog
+    node: Element, label: str, header: Header, class_names, problem_log: ProblemLog
 ) -> Annotation:
+    if not label:
+        raise Unusable("malformed XML: object without a name")
     try:
         corners = [float(node.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
     except (TypeError, ValueError):
         raise Unusable("malformed XML: bndbox needs the numbers xmin, ymin, xmax, ymax") from None
-    if label not in class_names:
-        raise Unusable(f"unknown class: {label!r}")
+    class_index = problem_log.class_index(label, class_names)
     check_corners(corners)
     xmin, ymin, xmax, ymax = corners
     return Annotation(
         box=problem_log.checked_box((xmin - 1, ymin - 1, xmax, ymax), header),
-        class_index=class_names.index(label),
-        difficult=(node.findtext("difficult") or "0").strip() == "1",
+        class_index=class_index,
+        difficult=values.FLAGS.get((node.findtext("difficult") or "").strip().lower(), False),
     )

@@ -3,6 +3,13 @@
 import tensorflow as tf
 
 from harmonic_tf.training.data.transforms.geometry import JPEG_RATIOS, Placement, place
+from harmonic_tf.training.data.transforms.orientation import (
+    PNG_SIGNATURE,
+    orientation_of,
+    stored_window,
+    swaps_sides,
+    turn,
+)
 
 # Grey for what lies outside the image: about the mean of natural images.
 FILL = 127.0
@@ -11,20 +18,23 @@ FILL = 127.0
 ANTIALIAS_BELOW = 1 / 3.5
 
 
-def fit_image(encoded, image_size: tuple[int, int], resize: str):
+def fit_image(encoded, image_size: tuple[int, int], resize: str, orientation=None):
     """A whole encoded image as the network sees it, in evaluation and wherever a model is used.
 
     Works in a `tf.function` and in an exported signature. A box in the network's input goes back
-    to the image by `original = (network - offset) / scale`.
+    to the image by `original = (network - offset) / scale`. The image is the upright one, and over
+    white where it is transparent.
 
     Args:
-        encoded: string scalar. JPEG, PNG, BMP or GIF (its first frame).
+        encoded: string scalar. JPEG, PNG, BMP of 24 bits or of 8 with a palette, or GIF (its first
+            frame).
         image_size: (int, int). Height and width of the network's input.
         resize: str. "stretch" or "letterbox".
+        orientation: int32 scalar or None. EXIF's, 1 to 8. None: it is read from the image.
 
     Returns:
         tuple `(image, scale, offset, size)`: float32 `(*image_size, 3)`, 0..255; float32 `(2,)`
-        twice, in the order (y, x); int32 `(2,)`, the image's height and width.
+        twice, in the order (y, x); int32 `(2,)`, the upright image's height and width.
 
     Example:
         >>> encoded = tf.io.encode_png(tf.zeros((100, 200, 3), tf.uint8))
@@ -32,30 +42,37 @@ def fit_image(encoded, image_size: tuple[int, int], resize: str):
         >>> scale.numpy().tolist(), offset.numpy().tolist(), size.numpy().tolist()
         ([0.5, 0.5], [25.0, 0.0], [100, 200])
     """
+    orientation = orientation_of(encoded) if orientation is None else orientation
     is_jpeg = tf.io.is_jpeg(encoded)
     size = tf.cond(
         is_jpeg,
         lambda: tf.io.extract_jpeg_shape(encoded)[:2],
         lambda: tf.shape(_decode(encoded))[:2],
     )
+    size = tf.where(swaps_sides(orientation), size[::-1], size)
     window = tf.cast(tf.concat([[0, 0], size], axis=0), tf.float32)
     placement = place(window, size, is_jpeg, image_size, resize)
-    image = render(encoded, placement, image_size)
+    image = render(encoded, placement, image_size, orientation)
     return image, placement.scale, placement.offset, size
 
 
-def render(encoded, placement: Placement, image_size: tuple[int, int]) -> tf.Tensor:
+def render(encoded, placement: Placement, image_size: tuple[int, int], orientation=1) -> tf.Tensor:
     """Decodes an image and brings a part of it to the network's size.
 
     Args:
         encoded: string scalar.
-        placement: Placement without batch dimensions.
+        placement: Placement without batch dimensions, of the upright image.
         image_size: (int, int). Height and width of the network's input.
+        orientation: int32 scalar. EXIF's, 1 to 8. Defaults to `1`: upright.
 
     Returns:
         float32 `(*image_size, 3)`, 0..255; grey around the image.
     """
-    shown = _decode_part(encoded, placement)
+    shown = tf.cond(
+        tf.equal(orientation, 1),
+        lambda: _decode_part(encoded, placement),
+        lambda: _decode_turned_part(encoded, placement, orientation),
+    )
     top, left, bottom, right = tf.unstack(placement.target)
     size = (bottom - top, right - left)
     shown = tf.cond(
@@ -82,5 +99,59 @@ def _decode_part(encoded, placement: Placement):
     )
 
 
+def _decode_turned_part(encoded, placement: Placement, orientation):
+    """A placement's source in an upright image, of pixels that are stored in another way."""
+    ratio = tf.where(tf.io.is_jpeg(encoded), tf.bitwise.left_shift(1, placement.level), 1)
+    stored = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+        lambda: tf.shape(_decode(encoded))[:2],
+    )
+    # The decoder rounds up.
+    stored = (stored + ratio - 1) // ratio
+    source = stored_window(placement.source, stored, orientation)
+    return turn(_decode_part(encoded, placement._replace(source=source)), orientation)
+
+
 def _decode(encoded):
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    """All of an image that is no JPEG, as it is stored."""
+    start = tf.strings.substr(encoded, 0, 8)
+    return tf.case(
+        [
+            (start == PNG_SIGNATURE, lambda: _over_white(tf.io.decode_png(encoded, channels=4))),
+            (tf.strings.substr(start, 0, 2) == b"BM", lambda: _decode_bmp(encoded)),
+        ],
+        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+
+
+def _over_white(image):
+    """Colours `(H, W, 4)` with their opacity, laid over white."""
+
+    def laid():
+        colours, opacity = tf.cast(image[..., :3], tf.int32), tf.cast(image[..., 3:], tf.int32)
+        return tf.cast((colours * opacity + 255 * (255 - opacity) + 127) // 255, tf.uint8)
+
+    return tf.cond(tf.reduce_all(image[..., 3] == 255), lambda: image[..., :3], laid)
+
+
+def _decode_bmp(encoded):
+    """A BMP of 24 bits a pixel, or of 8 with a palette; TensorFlow ignores palettes."""
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 34), tf.uint8), tf.int32)
+
+    def number(start, size=4):
+        return tf.reduce_sum(header[start : start + size] * [1, 1 << 8, 1 << 16, 1 << 24][:size])
+
+    pixels, bits = number(10), number(28, 2)
+    palette_start = 14 + number(14)
+
+    def with_palette():
+        indices = tf.io.decode_bmp(encoded, channels=0)[..., 0]
+        palette = tf.strings.substr(encoded, palette_start, pixels - palette_start)
+        palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8), [-1, 4])
+        return tf.gather(palette[:, 2::-1], tf.cast(indices, tf.int32))
+
+    known = ((bits == 24) | (bits == 8)) & (number(30) == 0)
+    message = "BMP is decoded here if it has 24 bits a pixel, or 8, and is not compressed: bits"
+    with tf.control_dependencies([tf.Assert(known, [message, bits])]):
+        return tf.cond(bits == 8, with_palette, lambda: tf.io.decode_bmp(encoded, channels=3))

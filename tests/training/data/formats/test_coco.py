@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from folders import write_coco
@@ -77,18 +79,12 @@ def test_images_may_lie_in_images(tmp_path):
         (annotation(5, bbox=(90, 1, 4, 5)), "annotation 5 of x.jpg", "box outside the image"),
         (annotation(5, bbox=(9, 1)), "annotation 5 of x.jpg", "malformed bbox"),
         (annotation(5, category=4), "annotation 5 of x.jpg", "unknown class"),
-        (
-            annotation(5, segmentation=[[1, 2, 3, 4]]),
-            "annotation 5 of x.jpg",
-            "malformed segmentation",
-        ),
-        (
-            annotation(5, segmentation={"size": [80, 60], "counts": [4800]}),
-            "annotation 5 of x.jpg",
-            "malformed segmentation",
-        ),
+        (annotation(5, iscrowd="perhaps"), "annotation 5 of x.jpg", "malformed iscrowd"),
         (annotation(5, image=4), "annotation 5", "unknown image"),
-        (annotation(1), None, "id listed twice"),
+        (annotation(5, image=[900]), "annotation 5", "malformed id"),
+        ({"id": 5, "image_id": 900, "category_id": 3}, "annotation 5 of x.jpg", "malformed bbox"),
+        ({"bbox": [1, 1, 9, 9]}, "annotation number 3", "malformed JSON"),
+        (7, "annotation number 3", "malformed JSON"),
     ],
 )
 def test_bad_annotations_are_left_out_and_named(tmp_path, entry, where, kind):
@@ -121,11 +117,13 @@ def test_bad_images_are_left_out_and_named(tmp_path):
     "text, reason",
     [
         ('{"images": [', "malformed JSON"),
-        ('{"images": [], "annotations": []}', "no key 'categories'"),
+        ('{"images": [], "annotations": []}', "no list 'categories'"),
         (
             '{"categories": [], "annotations": [], "images": [{"id": 1}]}',
             "entry 1 of 'images' has no 'file_name'",
         ),
+        ("[]", "expected an object, received a list"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_unreadable_json_is_always_an_error(tmp_path, text, reason):
@@ -133,3 +131,155 @@ def test_unreadable_json_is_always_an_error(tmp_path, text, reason):
     (tmp_path / "annotations/instances_train.json").write_text(text)
     with pytest.raises(BadDataError, match=reason):
         load_data(f"coco:{tmp_path}")
+
+
+def objects_of(root, **more):
+    return [record.objects for record in load_data(f"coco:{root}", **more).records]
+
+
+@pytest.mark.parametrize(
+    "segmentation, kept",
+    [
+        ([[]], None),
+        ([1, 1, 9, 1, 9, 9], [[1, 1, 9, 1, 9, 9]]),
+        ([[], [1, 1, 9, 1, 9, 9]], [[1, 1, 9, 1, 9, 9]]),
+    ],
+)
+def test_a_mask_written_in_another_way_is_read(tmp_path, segmentation, kept):
+    root = write_coco(tmp_path, IMAGES, [annotation(1, segmentation=segmentation)], CATEGORIES)
+    data = load_data(f"coco:{root}", on_bad_data="error")
+    assert data.records[0].objects.segmentations == (kept,)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1, 2, 3, 4]], [POLYGON[0], [1, 2]], {"size": [80, 60], "counts": [4800]}, "mask", 7],
+)
+def test_a_broken_mask_is_named_and_its_box_kept(tmp_path, segmentation):
+    root = write_coco(tmp_path, IMAGES, [annotation(5, segmentation=segmentation)], CATEGORIES)
+    data = load_data(f"coco:{root}")
+    np.testing.assert_array_equal(data.records[0].objects.boxes, [[1, 2, 11, 22]])
+    assert data.records[0].objects.segmentations == (None,)
+    (problem,) = data.problems
+    assert (problem.object, problem.kind) == ("annotation 5 of x.jpg", "malformed segmentation")
+
+
+def test_ids_of_annotations_are_needed_for_nothing(tmp_path):
+    same = [annotation(0), annotation(0, bbox=(5, 5, 9, 9)), annotation(0, image=7)]
+    root = write_coco(tmp_path, IMAGES, same, CATEGORIES)
+    data = load_data(f"coco:{root}", on_bad_data="error")
+    assert [len(record.objects) for record in data.records] == [2, 1]
+
+
+@pytest.mark.parametrize("form", [str, float, "img{}".format])
+def test_ids_of_any_form_find_their_images_and_categories(tmp_path, form):
+    images = [{**image, "id": form(image["id"])} for image in IMAGES]
+    categories = [{**c, "id": form(c["id"])} for c in CATEGORIES]
+    annotations = [
+        annotation(1, image=form(7), category=form(18)),
+        annotation(2, form(900), form(3)),
+    ]
+    annotations[1].update(image_id=form(900), category_id=form(3))
+    root = write_coco(tmp_path, images, annotations, categories)
+    data = load_data(f"coco:{root}", on_bad_data="error", class_names=("car", "cat", "dog"))
+    numbers = {record.name: record.image_id for record in data.records}
+    assert all(type(number) is int for number in (*numbers.values(), *data.category_ids))
+    assert len(set(data.category_ids)) == 3
+    if form is str or form is float:
+        assert numbers == {"x.jpg": 900, "y.jpg": 7}
+        assert data.category_ids == (3, 19, 18)
+    assert [record.objects.classes.tolist() for record in data.records] == [[0], [2]]
+
+
+def test_numbers_for_ids_of_text_lie_above_the_others(tmp_path):
+    images = [
+        {**IMAGES[0], "id": "first"},
+        {**IMAGES[1], "id": 12},
+        {"id": "007", "file_name": "z.jpg"},
+    ]
+    root = write_coco(tmp_path, images, [], CATEGORIES)
+    assert [r.image_id for r in load_data(f"coco:{root}").records] == [13, 12, 14]
+
+
+@pytest.mark.parametrize("value, crowd", [("0", False), (0.0, False), (None, False), ("1", True)])
+def test_iscrowd_in_any_form(tmp_path, value, crowd):
+    root = write_coco(tmp_path, IMAGES, [annotation(1, iscrowd=value)], CATEGORIES)
+    assert objects_of(root, on_bad_data="error")[0].crowd.tolist() == [crowd]
+
+
+@pytest.mark.parametrize(
+    "value, area", [("50", 50), ("big", 200), (-1, 200), (None, 200), ([], 200)]
+)
+def test_an_area_that_is_none_is_that_of_the_box(tmp_path, value, area):
+    root = write_coco(tmp_path, IMAGES, [annotation(1, area=value)], CATEGORIES)
+    assert objects_of(root, on_bad_data="error")[0].area.tolist() == [area]
+
+
+def test_sizes_and_boxes_written_as_text(tmp_path):
+    images = [{**IMAGES[0], "height": "60", "width": "80.0"}, {**IMAGES[1], "height": "unknown"}]
+    annotations = [annotation(1, bbox=("1", "2", "10.0", "20"))]
+    root = write_coco(tmp_path, images, annotations, CATEGORIES)
+    np.testing.assert_array_equal(objects_of(root, on_bad_data="error")[0].boxes, [[1, 2, 11, 22]])
+
+
+def test_a_file_name_that_is_a_number_and_one_of_windows(tmp_path):
+    images = [{"id": 1, "file_name": "12.jpg"}, {"id": 2, "file_name": "a.jpg"}]
+    root = write_coco(tmp_path, images, [], CATEGORIES)
+    (root / "train2017/12.jpg").rename(root / "train2017/12")
+    (root / "train2017/sub").mkdir()
+    (root / "train2017/a.jpg").rename(root / "train2017/sub/a.jpg")
+    images[0]["file_name"], images[1]["file_name"] = 12, "sub\\a.jpg"
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    assert len(load_data(f"coco:{root}", on_bad_data="error")) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_json_in_the_encodings_that_tools_write(tmp_path, encoding):
+    root = write_coco(tmp_path, IMAGES, ANNOTATIONS, [{"id": 18, "name": "café"}, CATEGORIES[1]])
+    file = root / "annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    file.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    assert load_data(f"coco:{root}", on_bad_data="error").class_names == ("car", "café")
+
+
+def test_broken_entries_are_named_and_leave_the_others(tmp_path):
+    root = write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)
+    file = root / "annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["images"] += [{"id": 1}, {"id": {}, "file_name": "z.jpg"}, None]
+    content["categories"] += [{"id": 4}, {"name": "cat"}]
+    file.write_text(json.dumps(content))
+    data = load_data(f"coco:{root}")
+    assert len(data) == 2 and len(data.records[0].objects) == 2
+    assert data.problem_counts() == {"malformed JSON": 4, "malformed id": 1}
+
+
+def test_categories_of_the_same_name_are_one_class(tmp_path):
+    categories = [*CATEGORIES, {"id": 40, "name": "dog"}]
+    annotations = [annotation(1), annotation(2, category=40)]
+    root = write_coco(tmp_path, IMAGES, annotations, categories)
+    data = load_data(f"coco:{root}", on_bad_data="error")
+    assert data.records[0].objects.classes.tolist() == [1, 1]
+
+
+def test_file_names_that_lead_out_of_the_folder_are_refused_unless_asked_for(tmp_path):
+    images = [*IMAGES, {"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]
+    root = write_coco(tmp_path / "coco", images, [], CATEGORIES)
+    elsewhere = tmp_path / "a.jpg"
+    (root / "train2017/a.jpg").rename(elsewhere)
+    images[2]["file_name"], images[3]["file_name"] = str(elsewhere), "../../a.jpg"
+    content = {"images": images, "annotations": [], "categories": CATEGORIES}
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    data = load_data(f"coco:{root}")
+    assert data.image_names == ("x.jpg", "y.jpg")
+    assert [p.kind for p in data.problems] == ["file name leads out of the folder"] * 2
+    assert len(load_data(f"coco:{root},images=anywhere", on_bad_data="error")) == 4
+
+
+def test_left_out_classes_are_told_by_name(tmp_path):
+    data = load_data(
+        f"coco:{write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)}", class_names=("Dog",)
+    )
+    assert data.other_classes == ("dog", "car")
+    assert data.problems[0].reason == "unknown class: 'dog'"

@@ -1,0 +1,92 @@
+"""Text of others: encodings as real tools write them, XML and JSON that cannot run away."""
+
+import codecs
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harmonic_tf.training.data.problems import Unusable
+
+# UTF-32 before UTF-16: its mark begins with the other's.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# Windows writes characters of the larger set under the smaller one's name.
+LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.:-]*)["']""")
+
+
+def read_text(file: Path) -> str:
+    """A text file's content: by its byte-order mark, else UTF-8, else Latin-1."""
+    content = file.read_bytes()
+    marked = _by_mark(content)
+    if marked is not None:
+        return marked
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_json(file: Path):
+    """A JSON file's content.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+        OSError: it cannot be read.
+    """
+    try:
+        return json.loads(read_text(file))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """The root of an XML file, in any encoding that it names and Python decodes.
+
+    Entities are refused wherever they are declared: a few lines of them can grow to gigabytes, or
+    name other files, and no annotation tool writes them.
+
+    Raises:
+        Unusable: there is no such file, or it cannot be read.
+    """
+    try:
+        text = _xml_text(file.read_bytes())
+        if "<!ENTITY" in text:
+            raise Unusable("malformed XML: it declares entities, which are not read")
+        return ElementTree.fromstring(text)
+    except FileNotFoundError:
+        raise Unusable("missing annotation file") from None
+    except OSError as error:
+        raise Unusable(f"unreadable annotation file: {error.strerror}") from None
+    except ElementTree.ParseError as error:
+        raise Unusable(f"malformed XML: {error}") from None
+    except RecursionError:
+        raise Unusable("malformed XML: nested too deeply") from None
+
+
+def _xml_text(content: bytes) -> str:
+    marked = _by_mark(content)
+    if marked is not None:
+        return marked
+    declared = _DECLARED.match(content)
+    name = declared[1].decode("ascii") if declared else "utf-8"
+    try:
+        encoding = codecs.lookup(name).name
+        return content.decode(LARGER.get(encoding, encoding))
+    except LookupError:
+        raise Unusable(f"malformed XML: unknown encoding {name!r}") from None
+    except UnicodeError as error:
+        raise Unusable(f"malformed XML: not {name}: {error}") from None
+
+
+def _by_mark(content: bytes) -> str | None:
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, errors="replace")
+    return None
