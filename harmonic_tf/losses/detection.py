@@ -39,8 +39,13 @@ class HarmonicDetLoss(JointLoss):
     | `"classification"` | `(B, A)` class index, -1 background, -2 ignored | `(B, A, C)` logits, \
 focal form; `(B, A, C + 1)`, softmax form, background last |
 
-    A NaN or an infinity anywhere in the predictions makes the loss NaN. So does a class index
-    that `y_pred` has no column for, in a compiled graph; elsewhere it raises.
+    A NaN or an infinity anywhere in the predictions makes the loss NaN. A class index that `y_pred`
+    has no column for raises, in TensorFlow's graphs too; under XLA (`jit_compile`, which Keras
+    chooses by itself on a GPU) and in JAX's compiled steps the loss becomes NaN instead. Class
+    scores that look like probabilities though they are read as logits are warned of once, likewise.
+
+    Half-precision predictions are computed in float32. A gradient beyond 65504 becomes infinite
+    when it is cast back to float16, which `keras.optimizers.LossScaleOptimizer` looks for.
 
     Args:
         classification: `"softmax"` (SSD, R-CNN heads), `"focal"` (RetinaNet) or `"auto"`: the
