@@ -6,6 +6,7 @@ How boxes are coded is a coder's matter (`harmonic_tf.coders`).
 
 import dataclasses
 
+import numpy as np
 from keras import ops
 
 from harmonic_tf.coders import CODERS
@@ -319,14 +320,14 @@ def _split(tensor, columns, name, layout, classes):
             f"`{name}` must have the shape (B, A, columns), columns = {expected} by its layout. "
             f"Received the shape {shape}"
         )
-    found, start = {}, 0
-    for column in columns:
-        width = _width(column, rest)
-        if not isinstance(column, int):
-            part = tensor[..., start : start + width]
-            found[column] = part[..., 0] if column in ("class", "state", "object") else part
-        start += width
-    return found
+    widths = [_width(column, rest) for column in columns]
+    # Split, and not sliced: the gradient is one concatenation.
+    parts = ops.split(tensor, np.cumsum(widths)[:-1].tolist(), axis=-1)
+    return {
+        column: part[..., 0] if column in ("class", "state", "object") else part
+        for column, part in zip(columns, parts, strict=True)
+        if not isinstance(column, int)
+    }
 
 
 def _column_name(column, classes):

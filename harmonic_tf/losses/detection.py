@@ -55,7 +55,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         margin: float. Difference of p and u that the contrastive term forgives.
         iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
         harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
-            `constant_factor`, and the next settings but `contrastive` have no effect.
+            `constant_factor`, and what says how factors are made has no effect.
         contrastive: bool. Whether L_TC is added.
         factor_gradient: bool. Whether the gradient flows through the factors.
         factor_offset: float. What stands for the 1 in the factors.

@@ -209,7 +209,7 @@ def test_extreme_predictions_everywhere_stay_finite(form, size):
 
 
 def test_float16_gradient_is_infinite_only_where_float16_ends(without_compiling):
-    """CE is 6e5 where 80 classes of a positive are wrong by 1e4, and the gradient of the box as much.
+    """CE is 6e5 where 80 classes of a positive are wrong by 1e4, and so is the box's gradient.
 
     Cast to float16, whose largest number is 65504, that is an infinity: what a LossScaleOptimizer
     looks for. Held at 65504 it would be a wrong number that nobody sees.
