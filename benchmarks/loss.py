@@ -80,6 +80,27 @@ def detection_loss(name, **settings):
     return getattr(losses, name)(classification="focal", **settings)
 
 
+def packed(y_true, y_pred):
+    """The contract as one tensor each, as a model with one output returns it."""
+    from harmonic_tf import pack
+
+    return pack(y_true), pack(y_pred)
+
+
+def written(y_true, y_pred):
+    """The same as xuannianz/EfficientDet's models and targets have it."""
+    import tensorflow as tf
+
+    index, classes = y_true["classification"], y_pred["classification"].shape[-1]
+    state = tf.sign(index + 1)[..., None]
+    hot = tf.one_hot(tf.cast(index, "int32"), classes)
+    scores = tf.sigmoid(y_pred["classification"])
+    return (
+        tf.concat([y_true["box"], state, hot, state], -1),
+        tf.concat([y_pred["box"], scores], -1),
+    )
+
+
 VARIANTS = {
     KERAS_CV: keras_cv_pair,
     "HarmonicDetLoss": lambda classes: detection_loss("HarmonicDetLoss"),
@@ -87,8 +108,31 @@ VARIANTS = {
         "HarmonicDetLoss", factor_offset=0.1, normalize_factors=True, factor_gradient=False
     ),
     "DetectionLoss": lambda classes: detection_loss("DetectionLoss"),
+    "HarmonicDetLoss, packed": lambda classes: detection_loss("HarmonicDetLoss"),
+    "HarmonicDetLoss, keras_io_retinanet": lambda classes: detection_loss(
+        "HarmonicDetLoss", layout="keras_io_retinanet"
+    ),
+    "HarmonicDetLoss, efficientdet": lambda classes: detection_loss(
+        "HarmonicDetLoss", layout="efficientdet"
+    ),
     "HarmonicDetLoss, plain autodiff": lambda classes: plain_loss(),
 }
+# Variants that are given something else than the contract's dictionaries.
+WRITTEN = {
+    "HarmonicDetLoss, packed": packed,
+    "HarmonicDetLoss, keras_io_retinanet": packed,
+    "HarmonicDetLoss, efficientdet": written,
+}
+
+
+def inputs_of(name, y_true, y_pred):
+    return WRITTEN[name](y_true, y_pred) if name in WRITTEN else (y_true, y_pred)
+
+
+def settled(value, gradients):
+    """Waits for a step: reads its last numbers."""
+    last = gradients["classification"] if isinstance(gradients, dict) else gradients
+    return float(value), last[-1, -1, -1].numpy()
 
 
 def train_step(name, classes):
@@ -110,13 +154,14 @@ def train_step(name, classes):
 def seconds(names, size, repetitions):
     """Medians of the wall time of a step, repetitions taking turns."""
     batch = tensors(*size)
+    batches = {name: inputs_of(name, *batch) for name in names}
     steps = {name: train_step(name, size[-1]) for name in names}
     times = {name: [] for name in names}
     for repetition in range(repetitions + 1):
         for name, step in steps.items():
             start = time.perf_counter()
-            value, gradients = step(*batch)
-            float(value), gradients["classification"][-1, -1, -1].numpy()
+            value, gradients = step(*batches[name])
+            settled(value, gradients)
             if repetition:  # the first one compiles
                 times[name].append(time.perf_counter() - start)
             del value, gradients
@@ -125,13 +170,13 @@ def seconds(names, size, repetitions):
 
 def peak_extra_bytes(name, size):
     """Highest resident size during a step less that before it."""
-    batch, small = tensors(*size), tensors(1, 1000, size[-1])
+    batch, small = (inputs_of(name, *tensors(*s)) for s in (size, (1, 1000, size[-1])))
     train_step(name, size[-1])(*small)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # sets the recorded peak to the present size
     before = _status("VmRSS")
     value, gradients = train_step(name, size[-1])(*batch)
-    float(value), gradients["classification"][-1, -1, -1].numpy()
+    settled(value, gradients)
     return _status("VmHWM") - before
 
 

@@ -35,8 +35,15 @@ def unpack(packed, target=False):
 
     Returns:
         Dictionary with `"box"` `(B, A, 4)` and `"classification"`.
+
+    Example:
+
+    >>> parts = unpack(np.zeros((1, 3, 4 + 2)))
+    >>> tuple(parts["box"].shape), tuple(parts["classification"].shape)
+    ((1, 3, 4), (1, 3, 2))
     """
-    classification = packed[..., 4:]
+    # Split, and not sliced: the gradient is one concatenation.
+    box, classification = ops.split(packed, [4], axis=-1)
     if target:
         classification = classification[..., 0]
-    return {"box": packed[..., :4], "classification": classification}
+    return {"box": box, "classification": classification}

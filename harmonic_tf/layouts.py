@@ -6,10 +6,12 @@ How boxes are coded is a coder's matter (`harmonic_tf.coders`).
 
 import dataclasses
 
+import numpy as np
 from keras import ops
 
 from harmonic_tf.coders import CODERS
 from harmonic_tf.ops import BACKGROUND, IGNORED
+from harmonic_tf.ops.one_hot import one_hot_sums
 
 # A one-hot row whose class cannot be told.
 MIXED = -3
@@ -129,7 +131,7 @@ class Layout:
         scores, box_pred = found["classes"], found["box"]
         count = scores.shape[-1]
         found = self._columns(y_true, self.targets, self.target_keys, "y_true", count)
-        classes = found["class"] if "class" in found else self._indices(found["classes"])
+        classes = found["class"] if "class" in found else found["classes"]
         if "state" in found:
             state = found["state"]
             classes = ops.where(state > 0.5, classes, ops.where(state < -0.5, IGNORED, BACKGROUND))
@@ -149,9 +151,13 @@ class Layout:
         return {key: value for key, value in y.items() if key in wanted}
 
     def _columns(self, y, columns, keys, name, classes):
-        """The named columns of a packed tensor or a dictionary."""
+        """The named columns of a packed tensor or a dictionary.
+
+        `classes` is None for predictions, and how many columns these have for targets.
+        """
+        cut = self._split if classes is None else self._slices
         if not isinstance(y, dict):
-            return _split(y, columns, name, self, classes)
+            return cut(y, columns, name, classes)
         missing = set(keys) - set(y)
         if missing:
             raise ValueError(
@@ -163,23 +169,60 @@ class Layout:
         if of_classes == ("class",) and len(scores.shape) == 2:
             scores = scores[..., None]
         return {
-            **_split(box, of_box, f'{name}["{keys[0]}"]', self, classes),
-            **_split(scores, of_classes, f'{name}["{keys[1]}"]', self, classes),
+            **cut(box, of_box, f'{name}["{keys[0]}"]', classes),
+            **cut(scores, of_classes, f'{name}["{keys[1]}"]', classes),
         }
 
-    def _indices(self, one_hot):
-        """Class indices `(B, A)` of one-hot rows: by the entry over 0.5."""
-        columns = one_hot.shape[-1]
-        numbers = ops.arange(columns, dtype=one_hot.dtype)
-        over = ops.cast(one_hot > 0.5, one_hot.dtype)
-        index = ops.matmul(over, numbers[:, None])[..., 0]
-        count = ops.sum(over, axis=-1)
+    def _split(self, tensor, columns, name, classes):
+        """The named columns of predictions. The gradient of a split is one concatenation."""
+        ends = np.cumsum(self._widths(tensor, columns, name, classes))[:-1].tolist()
+        parts = ops.split(tensor, ends, axis=-1) if ends else [tensor]
+        return dict(zip(columns, parts, strict=True))
+
+    def _slices(self, tensor, columns, name, classes):
+        """The named columns of targets; those of width 1 without the axis, classes as indices."""
+        found, start = {}, 0
+        for column, width in zip(
+            columns, self._widths(tensor, columns, name, classes), strict=True
+        ):
+            if column == "classes":
+                found[column] = self._indices(tensor, start, width)
+            elif column == "box":
+                found[column] = tensor[..., start : start + width]
+            elif not isinstance(column, int):
+                found[column] = tensor[..., start]
+            start += width
+        return found
+
+    def _widths(self, tensor, columns, name, classes):
+        """How many columns each takes of a tensor's last axis; refuses one that does not fit."""
+        shape, fixed = tuple(tensor.shape), _fixed(columns)
+        rest = None if shape[-1] is None else shape[-1] - fixed
+        if "classes" in columns:
+            least = 1 if self.background is None else 2
+            fits = rest is not None and (rest == classes if classes else rest >= least)
+        else:
+            fits = rest == 0
+        if len(shape) != 3 or not fits:
+            expected = " + ".join(
+                str(column) if isinstance(column, int) else _column_name(column, classes)
+                for column in columns
+            )
+            raise ValueError(
+                f"`{name}` must have the shape (B, A, columns), columns = {expected} by its "
+                f"layout. Received the shape {shape}."
+            )
+        return [_width(column, rest) for column in columns]
+
+    def _indices(self, tensor, start, columns):
+        """Class indices `(B, A)` of one-hot columns: by the entry over 0.5."""
+        index, count, filled = one_hot_sums(tensor, start, columns)
         if self.background == "first":
             index = index - 1
         elif self.background == "last":
             index = ops.where(ops.equal(index, columns - 1), BACKGROUND, index)
         empty = IGNORED if self.empty_row == "ignored" else BACKGROUND
-        without = ops.where(ops.any(ops.not_equal(one_hot, 0), axis=-1), MIXED, empty)
+        without = ops.where(filled > 0, MIXED, empty)
         return ops.where(ops.equal(count, 1), index, ops.cast(without, index.dtype))
 
 
@@ -299,34 +342,6 @@ def _joined_levels(box, scores):
         return ops.concatenate(flat, axis=1)
 
     return joined(box, 4), joined(scores, classes)
-
-
-def _split(tensor, columns, name, layout, classes):
-    """Cuts a tensor's last axis into its named columns; those of width 1 lose the axis."""
-    shape, fixed = tuple(tensor.shape), _fixed(columns)
-    rest = None if shape[-1] is None else shape[-1] - fixed
-    if "classes" in columns:
-        least = 1 if layout.background is None else 2
-        fits = rest is not None and (rest == classes if classes else rest >= least)
-    else:
-        fits = rest == 0
-    if len(shape) != 3 or not fits:
-        expected = " + ".join(
-            str(column) if isinstance(column, int) else _column_name(column, classes)
-            for column in columns
-        )
-        raise ValueError(
-            f"`{name}` must have the shape (B, A, columns), columns = {expected} by its layout. "
-            f"Received the shape {shape}"
-        )
-    found, start = {}, 0
-    for column in columns:
-        width = _width(column, rest)
-        if not isinstance(column, int):
-            part = tensor[..., start : start + width]
-            found[column] = part[..., 0] if column in ("class", "state", "object") else part
-        start += width
-    return found
 
 
 def _column_name(column, classes):

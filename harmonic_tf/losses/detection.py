@@ -39,8 +39,13 @@ class HarmonicDetLoss(JointLoss):
     | `"classification"` | `(B, A)` class index, -1 background, -2 ignored | `(B, A, C)` logits, \
 focal form; `(B, A, C + 1)`, softmax form, background last |
 
-    A NaN or an infinity anywhere in the predictions makes the loss NaN. So does a class index
-    that `y_pred` has no column for, in a compiled graph; elsewhere it raises.
+    A NaN or an infinity anywhere in the predictions makes the loss NaN. A class index that `y_pred`
+    has no column for raises, in TensorFlow's graphs too; under XLA (`jit_compile`, which Keras
+    chooses by itself on a GPU) and in JAX's compiled steps the loss becomes NaN instead. Class
+    scores that look like probabilities though they are read as logits are warned of once, likewise.
+
+    Half-precision predictions are computed in float32. A gradient beyond 65504 becomes infinite
+    when it is cast back to float16, which `keras.optimizers.LossScaleOptimizer` looks for.
 
     Args:
         classification: `"softmax"` (SSD, R-CNN heads), `"focal"` (RetinaNet) or `"auto"`: the
@@ -50,7 +55,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         margin: float. Difference of p and u that the contrastive term forgives.
         iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
         harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
-            `constant_factor`, and the next settings but `contrastive` have no effect.
+            `constant_factor`, and what says how factors are made has no effect.
         contrastive: bool. Whether L_TC is added.
         factor_gradient: bool. Whether the gradient flows through the factors.
         factor_offset: float. What stands for the 1 in the factors.

@@ -135,6 +135,8 @@ class JointLoss(keras.losses.Loss):
         return parts.total / ops.maximum(positives, 1.0), parts
 
     def _row_weights(self, sample_weight):
+        # Keras hands the weights of NumPy arrays to every leaf of `y_true`, all the same.
+        sample_weight = keras.tree.flatten(sample_weight)[0]
         weights = ops.convert_to_tensor(sample_weight, dtype=self.dtype)
         return weights[:, None] if len(weights.shape) == 1 else weights
 

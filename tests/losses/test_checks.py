@@ -70,6 +70,20 @@ def test_mixed_up_one_hot_rows_stop_fit():
         model.fit(np.ones((4, 8)), y, verbose=0)
 
 
+def test_a_layout_gives_the_same_in_a_graph_and_under_xla():
+    inputs = np.random.default_rng(1).normal(size=(4, 8)).astype("float32")
+    y = np.zeros((4, 6, 4 + 1 + 3 + 1), "float32")
+    y[:, 0, [4, 6, 8]] = 1
+    y[:, 1, [4, 8]] = -1
+    values = []
+    for settings in ({"run_eagerly": True}, {}, {"jit_compile": True}):
+        keras.utils.set_random_seed(0)
+        loss = HarmonicDetLoss(layout="efficientdet", normalize_factors=True)
+        model = dense_model(7, "sigmoid", loss=loss, **settings)
+        values.append([model.train_on_batch(inputs, y) for _ in range(2)])
+    np.testing.assert_allclose(values[1:], [values[0]] * 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("form", "activation"), [("softmax", "softmax"), ("focal", "sigmoid")])
 @pytest.mark.parametrize("run_eagerly", [False, True])
 def test_probabilities_taken_for_logits_are_warned_of_once(form, activation, run_eagerly):

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from differentiate import differentiator
+from keras import ops
 from reference import FORMS
 
 from harmonic_tf.losses import (
@@ -205,6 +206,35 @@ def test_extreme_predictions_everywhere_stay_finite(form, size):
             for key, value in y_pred.items()
         }
         assert_finite(*harmonic_det(form)(y_true, y_pred))
+
+
+def test_float16_gradient_is_infinite_only_where_float16_ends(without_compiling):
+    """CE is 6e5 where 80 classes of a positive are wrong by 1e4, and so is the box's gradient.
+
+    Cast to float16, whose largest number is 65504, that is an infinity: what a LossScaleOptimizer
+    looks for. Held at 65504 it would be a wrong number that nobody sees.
+    """
+    y_true = {"box": np.zeros((1, 2, 4)), "classification": np.array([[0, -1]])}
+    y_pred = {
+        "box": np.full((1, 2, 4), 0.25, "float32"),
+        "classification": np.full((1, 2, 80), 1e4, "float32"),
+    }
+
+    def from_half(y_true, y_pred):
+        half = {key: ops.cast(value, "float16") for key, value in y_pred.items()}
+        return HarmonicDetLoss("focal")(y_true, half)
+
+    _, slopes = differentiator(HarmonicDetLoss("focal"))(y_true, y_pred)
+    _, halves = differentiator(from_half)(y_true, y_pred)
+    assert (np.abs(slopes["box"][0, 0]) > 65504).all()
+    for key, slope in slopes.items():
+        np.testing.assert_array_equal(np.isfinite(halves[key]), np.abs(slope) <= 65504)
+    _, halves = differentiator(
+        lambda y_true, y_pred: HarmonicDetLoss("focal", factor_gradient=False)(
+            y_true, {key: ops.cast(value, "float16") for key, value in y_pred.items()}
+        )
+    )(y_true, y_pred)
+    assert all(np.isfinite(half).all() for half in halves.values())
 
 
 @every_form

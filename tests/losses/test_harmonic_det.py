@@ -165,6 +165,15 @@ def test_sample_weight_of_images_and_of_rows(form):
         np.testing.assert_allclose(actual, (rows * terms).sum(), rtol=1e-6)
 
 
+def test_weights_that_keras_gave_to_every_target_are_read_once():
+    case = as_float32(*random_case("softmax", seed=17))
+    weight = np.array([0.5, 2.0], "float32")
+    expected = HarmonicDetLoss().with_parts(*case, sample_weight=weight)[0]
+    each = {"boxes": weight, "classes": weight}
+    assert float(HarmonicDetLoss().with_parts(*case, sample_weight=each)[0]) == float(expected)
+    assert float(HarmonicDetLoss()(*case, sample_weight=each)) == float(expected)
+
+
 def test_as_many_images_as_anchors_are_weighted_by_image():
     case = as_float32(*random_case("softmax", seed=17, batch=6, rows=6))
     terms = np.asarray(HarmonicDetLoss(reduction=None)(*case))
