@@ -103,7 +103,7 @@ def encode_targets(reference_boxes, gt_boxes, gt_classes, coder, matching):
             pixels.
         gt_boxes: `(B, M, 4)`, of the same format, padded with -1.
         gt_classes: `(B, M)`, padded with -1.
-        coder: see `harmonic_tf.models.coders`.
+        coder: see `harmonic_tf.coders`.
         matching: `Matching`.
 
     Returns:

@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from harmonic_tf import boxes
-from harmonic_tf.models.coders import CenterSize
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.models.sampling import Sampler, batched_gather
 from harmonic_tf.ops import IGNORED
@@ -109,7 +109,7 @@ class Stage:
         num_classes: int C; 1 for a stage that tells objects from background.
         targets: `harmonic_tf.models.matching.Matching`, or another function of a `Row` and ground
             truth that gives the `y_true` of the contract.
-        coder: how boxes are predicted; see `harmonic_tf.models.coders`.
+        coder: how boxes are predicted; see `harmonic_tf.coders`.
         classification: `"softmax"` (K = C + 1, background last) or `"focal"` (K = C).
         negative_ratio: float or None. The hard-negative mining that its loss needs.
         after: name of the stage whose boxes this one is relative to, or None.

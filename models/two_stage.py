@@ -5,9 +5,9 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes
 from harmonic_tf.models.backbones import pyramid_features
-from harmonic_tf.models.coders import CenterSize
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.layers.roi_align import RegionFeatures, flatten_features

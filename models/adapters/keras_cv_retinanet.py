@@ -4,8 +4,8 @@ import keras
 import keras_cv
 from keras import ops
 
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.models.backbones import level_layer_names
-from harmonic_tf.models.coders import CenterSize
 from harmonic_tf.models.detector import DetectorMixin
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.stages import Dense

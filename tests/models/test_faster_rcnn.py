@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from plain_rectangles import rectangles
 
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.models import FasterRCNN
-from harmonic_tf.models.coders import CenterSize
 from harmonic_tf.models.ground_truth import read_ground_truth
 from harmonic_tf.models.matching import Matching, encode_targets
 from harmonic_tf.models.stages import look, returned

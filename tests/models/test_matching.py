@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from harmonic_tf.boxes import decode
-from harmonic_tf.models.coders import CenterSize
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.models.matching import Matching, encode_targets, match
 
 # Five anchors of 10 x 10; IoU with the box (0, 0, 10, 10): 1, 2/3 (shift 2), 1/3 (shift 5), 0, 0.

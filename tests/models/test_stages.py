@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harmonic_tf.models.coders import CenterSize
+from harmonic_tf.coders import CenterSize
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.sampling import Sampler
 from harmonic_tf.models.stages import Dense, Region, Row, look, read, returned
