@@ -40,8 +40,8 @@ class HarmonicDetLoss(JointLoss):
 focal form; `(B, A, C + 1)`, softmax form, background last |
 
     A NaN or an infinity anywhere in the predictions makes the loss NaN. A class index that `y_pred`
-    has no column for raises, also in a compiled step; only with TensorFlow under XLA (`jit_compile`,
-    which Keras chooses by itself on a GPU) the loss becomes NaN instead. Class scores that look
+    has no column for raises, also in a compiled step; only with TensorFlow under XLA, which Keras
+    chooses by itself on a GPU (`jit_compile`), the loss becomes NaN instead. Class scores that look
     like probabilities though they are read as logits are warned of once, likewise.
 
     Half-precision predictions are computed in float32. A gradient beyond 65504 becomes infinite
