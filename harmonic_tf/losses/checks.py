@@ -1,7 +1,7 @@
 """Values that a loss refuses or warns of, wherever they can be read.
 
 Outside a compiled graph they are read at once, on another device than the CPU only at the first
-call. In TensorFlow's graphs an assertion does it, which XLA leaves out; in JAX's nothing does.
+call. In TensorFlow's graphs an assertion does it, which XLA leaves out; in JAX's a callback.
 """
 
 import warnings
@@ -27,6 +27,7 @@ def refuse(wrong, values, message, cause=lambda value: "", on_device=True):
     Raises:
         ValueError: in eager execution, with the first wrong value and its place.
         tf.errors.InvalidArgumentError: from a TensorFlow graph, with the largest wrong value.
+        jax.errors.JaxRuntimeError: from a step that JAX compiled, likewise.
     """
     found = _readable(wrong, on_device)
     if found is not None:
@@ -34,12 +35,21 @@ def refuse(wrong, values, message, cause=lambda value: "", on_device=True):
             where = tuple(int(i) for i in np.argwhere(found)[0])
             value = float(np.asarray(ops.convert_to_numpy(values))[where])
             raise ValueError(f"{message} Received {value} at {where}. {cause(value)}".rstrip())
-    elif _in_tensorflow_graph():
+        return
+    worst = ops.max(ops.where(wrong, values, ops.full_like(values, -np.inf)))
+    text = f"{message} {cause(np.inf)} Received:"
+    if _in_tensorflow_graph():
         import tensorflow as tf
 
-        worst = ops.max(ops.where(wrong, values, ops.full_like(values, -np.inf)))
-        text = f"{message} {cause(np.inf)} Received:"
         tf.debugging.Assert(tf.logical_not(tf.reduce_any(wrong)), [text, worst])
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        def complain(value):
+            if np.isfinite(value):
+                raise ValueError(f"{text} {value}")
+
+        jax.debug.callback(complain, worst)
 
 
 def warn_once(condition, message, said, on_device=True):
@@ -68,6 +78,10 @@ def warn_once(condition, message, said, on_device=True):
         import tensorflow as tf
 
         tf.cond(condition, lambda: tf.numpy_function(say, [], tf.bool), lambda: tf.constant(False))
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        jax.debug.callback(lambda holds: say() if holds else None, condition)
 
 
 def look_like_probabilities(scores, softmax):

@@ -40,9 +40,9 @@ class HarmonicDetLoss(JointLoss):
 focal form; `(B, A, C + 1)`, softmax form, background last |
 
     A NaN or an infinity anywhere in the predictions makes the loss NaN. A class index that `y_pred`
-    has no column for raises, in TensorFlow's graphs too; under XLA (`jit_compile`, which Keras
-    chooses by itself on a GPU) and in JAX's compiled steps the loss becomes NaN instead. Class
-    scores that look like probabilities though they are read as logits are warned of once, likewise.
+    has no column for raises, also in a compiled step; only with TensorFlow under XLA, which Keras
+    chooses by itself on a GPU (`jit_compile`), the loss becomes NaN instead. Class scores that look
+    like probabilities though they are read as logits are warned of once, likewise.
 
     Half-precision predictions are computed in float32. A gradient beyond 65504 becomes infinite
     when it is cast back to float16, which `keras.optimizers.LossScaleOptimizer` looks for.
@@ -83,7 +83,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
 
     Raises:
         ValueError: for a setting outside its range, a shape that does not fit, or a class index
-            not below C where it can be read.
+            not below C; from a compiled step the last is an error of the backend's.
 
     Example:
 
