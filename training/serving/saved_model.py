@@ -45,7 +45,14 @@ def serving_function(model):
         def fit(encoded):
             return fit_image(encoded, model.image_size, model.resize)
 
-        return detect(model, *tf.map_fn(fit, images, fn_output_signature=fitted))
+        count = tf.size(images)
+        inputs = tf.map_fn(fit, images, fn_output_signature=fitted)
+        # TensorFlow has operations that fail without an image, or end the process: one of ones.
+        paddings = [[0, tf.cast(tf.equal(count, 0), tf.int32)]]
+        inputs = [
+            tf.pad(x, paddings + [[0, 0]] * (x.shape.rank - 1), constant_values=1) for x in inputs
+        ]
+        return {key: value[:count] for key, value in detect(model, *inputs).items()}
 
     return serve
 

@@ -126,6 +126,10 @@ for line in sys.stdin:
     serve = tf.saved_model.load(folder).signatures["serving_default"]
     found = serve(images=tf.stack([tf.io.read_file(file) for file in files]))
     np.savez(target, **{key: value.numpy() for key, value in found.items()})
+    none = serve(images=tf.constant([], tf.string))
+    assert {key: value.shape for key, value in none.items()} == {
+        key: (0, *value.shape[1:]) for key, value in found.items()
+    }
     assert not [m for m in sys.modules if m.split(".")[0] in ("harmonic_tf", "keras_cv")]
     print("served", flush=True)
 """
