@@ -48,10 +48,8 @@ def serving_function(model):
         count = tf.size(images)
         inputs = tf.map_fn(fit, images, fn_output_signature=fitted)
         # TensorFlow has operations that fail without an image, or end the process: one of ones.
-        paddings = [[0, tf.cast(tf.equal(count, 0), tf.int32)]]
-        inputs = [
-            tf.pad(x, paddings + [[0, 0]] * (x.shape.rank - 1), constant_values=1) for x in inputs
-        ]
+        missing = tf.cast(tf.equal(count, 0), tf.int32)
+        inputs = [tf.concat([x, tf.ones((missing, *x.shape[1:]), x.dtype)], 0) for x in inputs]
         return {key: value[:count] for key, value in detect(model, *inputs).items()}
 
     return serve
