@@ -168,9 +168,6 @@ def _annotations_by_image(content: dict, known, log: ProblemLog, file: Path) -> 
     """The annotations of each image, with their places in the file."""
     by_image: dict[Identifier, list] = {}
     for number, entry in enumerate(content["annotations"], 1):
-        where = (
-            f"annotation {entry.get('id', f'number {number}')}" if isinstance(entry, dict) else None
-        )
         with log.naming(file, _named(entry, number)):
             if not isinstance(entry, dict) or entry.get("image_id") is None:
                 raise Unusable(f"malformed JSON: entry {number} of 'annotations' has no 'image_id'")
