@@ -94,7 +94,8 @@ def _piece(encoded, start, length):
 def _numbers(encoded, start, length: int):
     """Bytes as int32 `(length,)`, with zeros where the image ends."""
     found = tf.io.decode_raw(_piece(encoded, start, length), tf.uint8)
-    return tf.cast(tf.pad(found, [[0, length - tf.size(found)]]), tf.int32)
+    padded = tf.pad(found, [[0, length - tf.size(found)]])
+    return tf.cast(tf.ensure_shape(padded, [length]), tf.int32)
 
 
 def _number(octets, big_endian=True):
