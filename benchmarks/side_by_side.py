@@ -75,8 +75,10 @@ def retinanet(library, backbone, size, classes):
     backbone = BACKBONES[backbone](size)
     if library == KERAS_HUB:
         return _keras_hub_retinanet(backbone, classes)
-    detector = {OURS: RetinaNet, KERAS_CV: keras_cv.models.RetinaNet}[library]
-    return detector(backbone=backbone, num_classes=classes, bounding_box_format="xyxy")
+    shared = {"backbone": backbone, "num_classes": classes, "bounding_box_format": "xyxy"}
+    if library == OURS:
+        return RetinaNet(**shared, depth=3)
+    return keras_cv.models.RetinaNet(**shared)
 
 
 def _keras_hub_retinanet(backbone, classes):
