@@ -63,3 +63,15 @@ def _padded(values):
     if hasattr(values, "to_tensor"):  # only TensorFlow has ragged tensors
         values = values.to_tensor(-1)
     return ops.cast(values, "float32")
+
+
+def image_size_of(images):
+    """(height, width) of images `(B, H, W, 3)`, or of KerasCV's dictionary of them."""
+    images = images["images"] if isinstance(images, dict) else images
+    height, width = images.shape[1:3]
+    if height is None or width is None:
+        raise ValueError(
+            "The height and width of images must be known to place anchors. "
+            f"Received images of shape {tuple(images.shape)}."
+        )
+    return height, width
