@@ -96,25 +96,6 @@ def iou(boxes_1, boxes_2):
     return inter / ops.where(union > 0, union, ops.ones_like(union))
 
 
-def pairwise_iou(boxes_1, boxes_2):
-    """Intersection over union of every box of one set with every box of another.
-
-    Args:
-        boxes_1: float tensor `(..., N, 4)` as x1, y1, x2, y2.
-        boxes_2: float tensor `(..., M, 4)`.
-
-    Returns:
-        Tensor `(..., N, M)`, as of `iou`.
-
-    Example:
-
-    >>> first, second = ops.array([[0.0, 0.0, 2.0, 2.0]]), ops.array([[0.0, 0, 1, 2], [3, 3, 4, 4]])
-    >>> ops.convert_to_numpy(pairwise_iou(first, second)).tolist()
-    [[0.5, 0.0]]
-    """
-    return iou(boxes_1[..., :, None, :], boxes_2[..., None, :, :])
-
-
 def clip(boxes, image_size):
     """Cuts boxes `(..., 4)`, x1, y1, x2, y2, at the border of an image of (height, width)."""
     height, width = image_size

@@ -85,14 +85,3 @@ def test_iou(first, second, expected):
     for pair in ((first, second), (second, first)):
         tensors = (ops.convert_to_tensor(array(box)) for box in pair)
         np.testing.assert_allclose(boxes.iou(*tensors), [expected], rtol=1e-6)
-
-
-def test_pairwise_iou():
-    first, second = (
-        array([0, 0, 2, 2], [5, 5, 6, 6]),
-        array([1, 1, 3, 3], [0, 0, 2, 2], [0, 0, 0, 0]),
-    )
-    actual = boxes.pairwise_iou(ops.convert_to_tensor(first), ops.convert_to_tensor(second))
-    np.testing.assert_allclose(actual, [[1 / 7, 1, 0], [0, 0, 0]], rtol=1e-6)
-    batch = boxes.pairwise_iou(*(ops.convert_to_tensor(np.stack([b] * 3)) for b in (first, second)))
-    np.testing.assert_array_equal(batch, np.stack([actual] * 3))

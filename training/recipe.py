@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import yaml
 from tyro.conf import arg
 
+from harmonic_tf.training.data import absolute_spec
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import read_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
@@ -169,6 +170,7 @@ def resolve(recipe: Recipe) -> Recipe:
     check_loss(recipe.loss)
     defaults = model_defaults(recipe.model)
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
+    chosen["data"] = absolute_spec(recipe.data)  # to be found from any folder
     if recipe.weights == "auto":
         chosen["weights"], _ = backbone_weights(recipe)
     return dataclasses.replace(recipe, **chosen)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from harmonic_tf.models import PRESETS
+from harmonic_tf.models import PRESETS, backbones
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import (
     Recipe,
@@ -128,3 +128,17 @@ def test_the_name_of_a_run(data, name):
     assert loss.name == f"{name}-ssd_tiny-harmonic_det-alpha=2-margin=0.1-seed1"
     other = Recipe(data=data, seed=4, backbone="resnet50")
     assert other.name == f"{name}-ssd_tiny-resnet50-harmonic_det-seed4"
+
+
+def test_a_folder_is_found_from_any_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve(Recipe(data="voc:cells")).data == f"voc:{tmp_path / 'cells'}"
+    assert resolve(Recipe(data="shapes:train=3")).data == "shapes:train=3"
+
+
+def test_weights_are_those_that_are_there(monkeypatch):
+    monkeypatch.setattr(backbones, "available_weights", lambda name: ("imagenet", name))
+    assert resolve(Recipe()).weights == "imagenet"
+    assert resolve(Recipe(weights="none")).weights == "none"
+    monkeypatch.setattr(backbones, "available_weights", lambda name: ("none", name))
+    assert resolve(Recipe()).weights == "none"

@@ -1,8 +1,9 @@
 """From a source's name to its data."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats.coco import load_coco
@@ -12,8 +13,20 @@ from harmonic_tf.training.data.formats.voc import load_voc
 from harmonic_tf.training.data.problems import BadDataError
 from harmonic_tf.training.data.validation import ProblemLog
 
-SOURCES = {"shapes": load_shapes, "voc": load_voc, "coco": load_coco, "tfds": load_tfds}
-OF_FOLDERS = ("voc", "coco")
+
+class Source(NamedTuple):
+    """A data format: its reader, and what stands behind its name and a colon."""
+
+    load: Callable
+    argument: str
+
+
+SOURCES = {
+    "shapes": Source(load_shapes, "OPTIONS"),
+    "voc": Source(load_voc, "DIR"),
+    "coco": Source(load_coco, "DIR"),
+    "tfds": Source(load_tfds, "NAME"),
+}
 
 
 def load_data(
@@ -49,9 +62,8 @@ def load_data(
     """
     kind, _, argument = spec.partition(":")
     if kind not in SOURCES or (kind != "shapes" and not argument):
-        raise ValueError(
-            f"Data must be shapes[:OPTIONS], voc:DIR, coco:DIR or tfds:NAME, received {spec!r}."
-        )
+        forms = ", ".join(f"{name}:{source.argument}" for name, source in SOURCES.items())
+        raise ValueError(f"Data must be shapes or one of {forms}; received {spec!r}.")
     for value, name, allowed in (
         (role, "role", ("train", "eval")),
         (on_bad_data, "on_bad_data", ("skip", "error")),
@@ -60,7 +72,7 @@ def load_data(
             raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
     problem_log = ProblemLog()
     names = None if class_names is None else tuple(class_names)
-    data = SOURCES[kind](argument, role, split, names, problem_log)
+    data = SOURCES[kind].load(argument, role, split, names, problem_log)
     if data.problems and (on_bad_data == "error" or not data.records):
         raise BadDataError(data.problems)
     if not data.records:
@@ -76,6 +88,6 @@ def absolute_spec(spec: str) -> str:
         ('shapes:train=20', 'voc:/bccd')
     """
     kind, _, argument = spec.partition(":")
-    if kind not in OF_FOLDERS or not argument:
+    if kind not in SOURCES or SOURCES[kind].argument != "DIR" or not argument:
         return spec
     return f"{kind}:{os.path.abspath(Path(argument).expanduser())}"

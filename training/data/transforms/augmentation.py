@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from harmonic_tf.boxes import iou
+
 CROP_TRIALS = 40
 CROP_SCALES = (0.3, 1.0)
 CROP_ASPECTS = (0.5, 2.0)
@@ -154,21 +156,13 @@ def _min_iou_crops(windows, boxes, classes, seed):
     areas = crops[:, :, None]
     centres = (objects[..., :2] + objects[..., 2:]) / 2
     shown = tf.reduce_all((centres >= areas[..., :2]) & (centres <= areas[..., 2:]), axis=-1)
-    enough = shown & (classes >= 0)[:, None] & (_iou(areas, objects) >= limits)
+    enough = shown & (classes >= 0)[:, None] & (iou(areas, objects) >= limits)
     aspects = shares[..., 1] / shares[..., 0]
     good = (
         (aspects >= CROP_ASPECTS[0]) & (aspects <= CROP_ASPECTS[1]) & tf.reduce_any(enough, axis=-1)
     )
     chosen = tf.gather(crops, tf.argmax(tf.cast(good, tf.int32), axis=-1), batch_dims=1)
     return tf.where(tf.reduce_any(good, axis=-1, keepdims=True), chosen, windows)
-
-
-def _iou(a, b):
-    """IoU of boxes `(..., 4)` given by two opposite corners, lower first."""
-    sides = tf.minimum(a[..., 2:], b[..., 2:]) - tf.maximum(a[..., :2], b[..., :2])
-    common = tf.reduce_prod(tf.maximum(sides, 0.0), axis=-1)
-    area_a, area_b = (tf.reduce_prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b))
-    return common / (area_a + area_b - common)
 
 
 def sample_flips(count, augmentation: Augmentation, seed) -> tf.Tensor:
