@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import yaml
 from tyro.conf import arg
 
-from harmonic_tf.training.data import absolute_spec
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import read_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
@@ -167,6 +166,8 @@ def resolve(recipe: Recipe) -> Recipe:
     >>> resolve(Recipe(batch_size=8)).epochs, resolve(Recipe(batch_size=8)).batch_size
     (50, 8)
     """
+    from harmonic_tf.training.data import absolute_spec
+
     check_loss(recipe.loss)
     defaults = model_defaults(recipe.model)
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}

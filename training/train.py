@@ -37,7 +37,13 @@ from harmonic_tf.training.files import sweep, write_bytes, write_json, writing_t
 from harmonic_tf.training.labels import MODEL_FILE, Labels, load_model_and_labels, write_labels
 from harmonic_tf.training.locking import FolderInUse, claimed, is_empty
 from harmonic_tf.training.loop import Loop, stop_on_interrupt
-from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
+from harmonic_tf.training.recipe import (
+    Recipe,
+    backbone_weights,
+    read_recipe,
+    resolve,
+    write_recipe,
+)
 from harmonic_tf.training.record import (
     RECIPE_FILE,
     RECORD_FILE,
@@ -108,7 +114,10 @@ def train(
     ```
     """
     _require_minutes(checkpoint_minutes)
+    start = backbone_weights(recipe)[1] if recipe.weights == "auto" else None
     recipe = resolve(recipe)
+    if start:
+        line_console().print(start)
     with new_folder(recipe, output) as folder:
         return _run(recipe, folder, extras, callbacks, checkpoint_minutes)
 

@@ -232,7 +232,7 @@ def test_a_loss_with_settings_has_a_folder_of_its_own(trained, tmp_path):
 
 
 def test_two_comparisons_on_one_folder_are_refused(trained, tmp_path):
-    with claimed(tmp_path), pytest.raises(UserError, match="in use"):
+    with claimed(tmp_path), pytest.raises(UserError, match="is at work here"):
         compare(RECIPES, tmp_path)
     compare(RECIPES[:1], tmp_path)
 
