@@ -114,10 +114,9 @@ def train(
     ```
     """
     _require_minutes(checkpoint_minutes)
-    start = backbone_weights(recipe)[1] if recipe.weights == "auto" else None
-    recipe = resolve(recipe)
-    if start:
-        line_console().print(start)
+    asked, recipe = recipe, resolve(recipe)
+    if asked.weights == "auto":
+        line_console().print(backbone_weights(asked)[1])
     with new_folder(recipe, output) as folder:
         return _run(recipe, folder, extras, callbacks, checkpoint_minutes)
 
