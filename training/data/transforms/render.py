@@ -135,8 +135,15 @@ def _decode(encoded):
             (start == PNG_SIGNATURE, lambda: _over_white(tf.io.decode_png(encoded, channels=4))),
             (tf.strings.substr(start, 0, 2) == b"BM", lambda: _decode_bmp(encoded)),
         ],
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        default=lambda: _decode_gif(encoded, start),
     )
+
+
+def _decode_gif(encoded, start):
+    """The first frame. What newer TensorFlows decode besides is refused: it may be turned."""
+    is_gif = tf.strings.substr(start, 0, 4) == b"GIF8"
+    with tf.control_dependencies([tf.Assert(is_gif, ["expected JPEG, PNG, BMP or GIF"])]):
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
 def _over_white(image):
