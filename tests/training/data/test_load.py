@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from harmonic_tf.training.data import Problem, load_data, problem_report
+from harmonic_tf.training.data import Problem, absolute_spec, load_data, problem_report
 from harmonic_tf.training.data.dataset import Annotation, Objects
 
 
