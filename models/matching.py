@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from harmonic_tf import boxes
+from harmonic_tf.models.sampling import batched_gather
 from harmonic_tf.ops import BACKGROUND, IGNORED
 from harmonic_tf.ops.compilation import compiled
 
@@ -124,9 +125,9 @@ def _compiled(rank, coder, matching):
     def encode(reference_boxes, gt_boxes, gt_classes):
         index, label = match(reference_boxes, gt_boxes, matching)
         positive = ops.equal(label, 0)
-        matched = ops.take_along_axis(gt_boxes, index[..., None], axis=1)
+        matched = batched_gather(gt_boxes, index)
         box = ops.where(positive[..., None], coder.encode(matched, reference_boxes), 0.0)
-        classes = ops.take_along_axis(gt_classes, index, axis=1)
+        classes = batched_gather(gt_classes, index)
         return box, ops.where(positive, classes, ops.cast(label, "float32"))
 
     return compiled(encode)

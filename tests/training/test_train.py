@@ -96,7 +96,7 @@ def test_a_run_leaves_a_folder_with_all_that_came_out(tmp_path, capsys):
     assert run.finished
     assert {file.name for file in run.folder.iterdir()} == {
         "recipe.yaml", "run.json", "labels.json", "history.csv", "tensorboard", "model.keras",
-        "best.keras", "metrics.json", "details.json",
+        "best.keras", "metrics.json", "details.json", "resampled.json",
     }  # fmt: skip
     assert list((run.folder / "tensorboard").iterdir())
     assert read_labels(run.folder).class_names == ("blob", "ring", "cross")

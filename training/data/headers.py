@@ -29,6 +29,7 @@ WORKERS = min(16, 2 + (os.cpu_count() or 1))
 WAITING = 4 * WORKERS
 BAR_AFTER = 1.0
 SAVE_EVERY = 1000
+LOCK_SECONDS = 10
 MOST_ROWS = 1_000_000
 
 
@@ -104,7 +105,7 @@ class HeaderCache:
         with self._forgiving():
             file = cache_file()
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(file, timeout=10)
+            self._database = sqlite3.connect(file, timeout=LOCK_SECONDS)
             columns = "path text primary key, stamp text, header text"
             self._database.execute(f"create table if not exists headers ({columns})")
 

@@ -1,6 +1,7 @@
 """Detection on image files: images with boxes, and results in COCO's form."""
 
 import glob
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,7 +158,9 @@ def _read(files, chosen, model):
     for index in chosen:
         try:
             encoded = files[index].read_bytes()
-            header = read_header(encoded)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of Pillow's warnings, all that matters is named.
+                header = read_header(encoded)
             orientation = 1 if header.with_pillow else header.orientation
             encoded = as_bmp(encoded) if header.with_pillow else encoded
             inputs[index] = fit_image(encoded, model.image_size, model.resize, orientation)

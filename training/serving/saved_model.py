@@ -1,5 +1,6 @@
 """Export of a trained detector for serving with TensorFlow alone."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,7 +10,11 @@ import tensorflow as tf
 
 from harmonic_tf.training.data import fit_image
 from harmonic_tf.training.evaluation.detections import check_detector, detect
+from harmonic_tf.training.files import write_json
 from harmonic_tf.training.labels import write_labels
+
+# What `fit_image` decodes with TensorFlow alone; training and predict read more.
+IMAGE_KINDS = ("JPEG", "PNG", "BMP (24 bits, or 8 with a palette)", "GIF (first frame)")
 
 
 def serving_function(model):
@@ -19,9 +24,10 @@ def serving_function(model):
         model: detector of harmonic_tf.models.
 
     Returns:
-        tf.function. From `images`, a string tensor (B,) of JPEG, PNG, BMP or GIF files of any
-        sizes, to a dict of `boxes` (B, D, 4) float32 xyxy in pixels of each image, `scores`
-        (B, D) float32 (`predict` has them as `confidence`), `classes` (B, D) int32 class index and
+        tf.function. From `images`, a string tensor (B,) of files of `IMAGE_KINDS` of any sizes,
+        which are turned upright by their EXIF orientation and laid over white, to a dict of
+        `boxes` (B, D, 4) float32 xyxy in pixels of each upright image, `scores` (B, D) float32
+        (`predict` has them as `confidence`), `classes` (B, D) int32 class index and
         `num_detections` (B,) int32. Rows from `num_detections` on hold -1. A model that finds masks
         adds `masks` (B, D, S, S) float32: probabilities, each in the frame of its box. `pixels`, a
         bool array, is one in an image of `width` x `height`:
@@ -73,7 +79,8 @@ def export_model(
 
     Args:
         model: detector of harmonic_tf.models.
-        labels: Labels. What its classes mean; written beside the model as `labels.json`, too.
+        labels: Labels. What its classes mean; written beside the model as `labels.json`, with the
+            kinds of images that it takes.
         directory: str or Path. Where exports are kept. Defaults to `"saved_models"`.
         name: str. The model's name, one folder. Defaults to `"detector"`.
         version: int or None. Defaults to `None`, one above the largest there.
@@ -114,7 +121,7 @@ def export_model(
     try:
         servable = tf.Module(name="harmonic_tf")
         servable.weights = [weight.value for weight in model.variables]
-        servable.labels = tf.saved_model.Asset(str(write_labels(aside, labels)))
+        servable.labels = tf.saved_model.Asset(str(_write_labels(aside, labels)))
         servable.serve = serving_function(model)
         tf.saved_model.save(servable, str(aside), signatures={"serving_default": servable.serve})
         if recipe is not None:
@@ -125,3 +132,9 @@ def export_model(
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return target
+
+
+def _write_labels(folder, labels):
+    file = write_labels(folder, labels)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return write_json(file, {**content, "images": IMAGE_KINDS})

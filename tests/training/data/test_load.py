@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from harmonic_tf.training.data import Problem, load_data, problem_report
+from harmonic_tf.training.data import Problem, absolute_spec, load_data, problem_report
 from harmonic_tf.training.data.dataset import Annotation, Objects
 
 
@@ -54,3 +54,14 @@ def test_report_groups_counts_and_limits():
         "  ... and 1 more"
     )
     assert problem_report([]) == ""
+
+
+def test_a_source_of_a_folder_means_the_same_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert absolute_spec("voc:cells") == f"voc:{tmp_path}/cells"
+    assert (
+        absolute_spec("coco:~/cells,images=anywhere") == "coco:/home/someone/cells,images=anywhere"
+    )
+    for spec in ("shapes:train=20", "tfds:voc/2007", "voc:/cells", "voc:"):
+        assert absolute_spec(spec) == spec

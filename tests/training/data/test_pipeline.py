@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from folders import write_coco, write_voc
+from folders import picture, write_coco, write_voc
+from PIL import Image
 
 from harmonic_tf.training.data import (
     Augmentation,
@@ -17,6 +18,7 @@ from harmonic_tf.training.data import (
 )
 from harmonic_tf.training.data.dataset import Annotation
 from harmonic_tf.training.data.segmentation import MASK_SIZE
+from harmonic_tf.training.data.small import small_objects
 
 SHAPES = "shapes:train=12,val=5"
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)])
@@ -353,3 +355,113 @@ def test_training_and_evaluation_see_the_same_image(voc):
     order = np.argsort(images.numpy().mean((1, 2, 3)))
     expected = np.argsort(batch["images"].numpy().mean((1, 2, 3)))
     np.testing.assert_array_equal(images.numpy()[order], batch["images"].numpy()[expected])
+
+
+def mixed(tmp_path):
+    """One image in each way of being decoded, turned where its kind can be."""
+    kinds = {"a.jpg": "JPEG", "b.png": "PNG", "c.webp": "WEBP", "d.bmp": "BMP", "e.gif": "GIF"}
+    images, annotations = [], []
+    for number, name in enumerate(kinds, 1):
+        images.append({"id": number, "file_name": name})
+        box = {"image_id": number, "category_id": 1, "bbox": [number, 1, 9, 9]}
+        annotations.append(box)
+    root = write_coco(tmp_path, images, annotations, [{"id": 1, "name": "dog"}])
+    shown = []
+    for number, (name, kind) in enumerate(kinds.items()):
+        image = picture(seed=number)
+        if kind in ("BMP", "GIF"):
+            image = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+            image.save(root / "train2017" / name, kind)
+            shown.append(np.asarray(image.convert("RGB")))
+            continue
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"lossless": True} if kind == "WEBP" else {}
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(root / "train2017" / name, kind, exif=exif, **options)
+        shown.append(np.asarray(image))
+    return root, np.stack(shown).astype(np.float32)
+
+
+def test_every_kind_is_seen_as_a_viewer_shows_it(tmp_path):
+    root, shown = mixed(tmp_path)
+    data = load_data(f"coco:{root}", on_bad_data="error")
+    assert {(r.height, r.width) for r in data.records} == {(60, 80)}
+    for record, pixels in zip(data.records, shown, strict=True):
+        seen = tf.io.decode_image(record.read(), channels=3, expand_animations=False)
+        assert np.abs(seen.numpy() - pixels).mean() < 3
+    (batch,) = eval_batches(data, (60, 80))
+    assert np.abs(batch["images"] - shown).mean() < 3
+    np.testing.assert_array_equal(batch["original_size"], [[60, 80]] * 5)
+    images, targets = next(iter(train_batches(data, (60, 80), 5)(0)))
+    place = targets["boxes"][:, 0, 0].numpy().astype(int) - 1
+    assert sorted(place) == [0, 1, 2, 3, 4]
+    assert np.abs(images - shown[place]).mean() < 3
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "replaced"])
+def test_images_that_break_later_are_named_and_do_not_stop(tmp_path, caplog, harm):
+    root, shown = mixed(tmp_path)
+    data = load_data(f"coco:{root}")
+    epochs = train_batches(data, (60, 80), 5)
+    for name in ("a.jpg", "c.webp"):
+        file = root / "train2017" / name
+        if harm == "gone":
+            file.unlink()
+        elif harm == "cut":
+            file.write_bytes(file.read_bytes()[:200])
+        else:
+            picture(40, 40).save(file)
+    images, targets = next(iter(epochs(0)))
+    whole = targets["classes"].numpy()[:, 0] == 0
+    assert whole.sum() == 3
+    np.testing.assert_array_equal(images[~whole], np.full((2, 60, 80, 3), 127))
+    np.testing.assert_array_equal(targets["boxes"][~whole], np.full((2, 1, 4), -1))
+    (batch,) = eval_batches(data, (60, 80))
+    np.testing.assert_array_equal(batch["images"].numpy()[[0, 2]], np.full((2, 60, 80, 3), 127))
+    np.testing.assert_array_equal(batch["original_size"], [[60, 80]] * 5)
+    assert sorted(p.file[-6:] for p in data.broken) == ["/a.jpg", "c.webp"]
+    assert len(caplog.records) == 2 and "a grey image without objects" in caplog.text
+
+
+def test_an_image_that_was_only_touched_is_used(tmp_path):
+    root, _ = mixed(tmp_path)
+    data = load_data(f"coco:{root}")
+    (root / "train2017/a.jpg").touch()
+    assert np.ptp(next(iter(eval_batches(data, (60, 80))))["images"][0]) > 20
+    assert data.broken == []
+
+
+def test_objects_below_a_pixel_are_counted_and_said(tmp_path, caplog):
+    annotations = [
+        {"image_id": 1, "category_id": 1, "bbox": [8, 8, *sides], "iscrowd": crowd}
+        for sides, crowd in (((4, 4), 0), ((2, 8), 0), ((8, 2), 0), ((1, 1), 1))
+    ]
+    images = [{"id": 1, "file_name": "x.jpg"}]
+    root = write_coco(tmp_path, images, annotations, [{"id": 1, "name": "dog"}])
+    data = load_data(f"coco:{root}")
+    # 60 x 80 px to a quarter: 4 px are one.
+    epochs = train_batches(data, (15, 20), 1)
+    assert (next(iter(epochs(0)))[1]["classes"].numpy() >= 0).sum() == 1
+    assert "2 of 3 objects are smaller than a pixel in an input of 15 x 20" in caplog.text
+    assert "an input of 30 x 40 keeps them" in caplog.text
+    assert small_objects(data, (30, 40)) == (0, 3, (30, 40))
+    # The shorter scale counts for both sides.
+    assert small_objects(data, (15, 40), "letterbox") == (2, 3, (30, 40))
+    assert small_objects(data, (60, 20), "stretch").count == 1
+
+
+def test_objects_without_a_mask_are_left_out_and_counted(tmp_path, caplog):
+    box, mask = [10, 10, 20, 20], [[10, 10, 30, 10, 30, 30, 10, 30]]
+    annotations = [
+        {"image_id": 1, "category_id": 1, "bbox": box, "segmentation": [[1, 2]]},
+        {"image_id": 1, "category_id": 2, "bbox": box, "segmentation": mask},
+    ]
+    images = [{"id": 1, "file_name": "x.jpg"}]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    data = load_data(f"coco:{write_coco(tmp_path, images, annotations, categories)}")
+    _, targets = next(iter(train_batches(data, (60, 80), 1, masks=True)(0)))
+    np.testing.assert_array_equal(targets["classes"], [[1]])
+    assert "1 of 2 objects have no mask and are not trained on" in caplog.text
+    _, targets = next(iter(train_batches(data, (60, 80), 1)(0)))
+    np.testing.assert_array_equal(targets["classes"], [[0, 1]])

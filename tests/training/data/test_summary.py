@@ -1,6 +1,6 @@
 import io
 
-from folders import write_voc
+from folders import picture, write_voc
 from rich.console import Console
 
 from harmonic_tf.training.data import load_data, print_summary
@@ -50,3 +50,14 @@ def test_masks_are_counted():
     text = printed(data)
     assert f"masks │ {count} of {count} objects" in text
     assert "problems │ 0" in text and "Left out" not in text
+
+
+def test_objects_that_vanish_are_counted_with_the_input_that_keeps_them(tmp_path):
+    objects = ([("dog", (1, 1, 12, 12)), ("dog", (1, 1, 900, 900))], None)
+    root = write_voc(tmp_path, {"a": objects}, {"train": ["a"]})
+    picture(3000, 4000).save(root / "JPEGImages/a.jpg")
+    text = printed(load_data(f"voc:{root}"))
+    assert (
+        "1 in an input of 160 x 208, 1 in an input of 300 x 300; all are kept by 250 x 334" in text
+    )
+    assert "below a pixel │ 0" in printed(load_data("shapes:train=1"))

@@ -137,3 +137,56 @@ def test_paths_without_images_are_named(folder, name):
 def test_names_do_not_collide():
     files = [Path("a/x.jpg"), Path("b/x.png"), Path("x-2.bmp"), Path("x.gif")]
     assert image_names(files) == ["x.jpg", "x-2.jpg", "x-2-2.jpg", "x-3.jpg"]
+
+
+def test_images_are_seen_as_a_viewer_shows_them(tmp_path):
+    """Turned, with a palette, of kinds that TensorFlow does not decode."""
+    folder, boxes = tmp_path / "in", {1: (4, 4, 20, 30)}
+    folder.mkdir()
+    upright = Image.fromarray(draw(32, 48, boxes))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    stored.save(folder / "a.png", exif=exif)
+    stored.save(folder / "b.webp", lossless=True, exif=exif)
+    stored.save(folder / "c.tif", exif=exif)
+    stored.save(folder / "d.Jpg", "JPEG", exif=exif, quality=100, subsampling=0)
+    upright.convert("P").save(folder / "e.bmp")
+    upright.convert("P").save(folder / "f.gif")
+    predictions = predict(folder, tmp_path / "out", batch_size=4)
+    assert predictions.problems == ()
+    assert [Path(r["file_name"]).suffix for r in predictions.results] == [
+        *(".png", ".webp", ".tif", ".Jpg", ".bmp", ".gif")
+    ]
+    for result, file in zip(predictions.results, predictions.images, strict=True):
+        np.testing.assert_allclose(result["bbox"], [4, 4, 16, 26], atol=1)
+        drawn = np.asarray(Image.open(file))
+        assert drawn.shape[0] / drawn.shape[1] == 32 / 48
+
+
+@pytest.mark.parametrize("size", [(3000, 20), (4000, 1), (1, 4000), (9000, 300), (60_000, 2)])
+def test_strips_are_drawn_smaller_and_do_not_stop_the_others(folder, tmp_path, size):
+    Image.new("RGB", size, (9, 99, 9)).save(folder / "strip.png")
+    predictions = predict(folder, tmp_path / "out")
+    assert len(predictions.images) == 6 and predictions.problems == ()
+    with Image.open(predictions.images[-1]) as image:
+        assert max(image.size) <= 10_000
+
+
+def test_too_large_images_are_named_and_do_not_stop_the_others(folder, tmp_path):
+    Image.new("1", (12_000, 12_000)).save(folder / "large.png")
+    predictions = predict(folder, tmp_path / "out")
+    (problem,) = predictions.problems
+    assert "large.png: image too large: 12000 x 12000 px" in problem
+    assert len(predictions.images) == 5
+
+
+def test_results_are_kept_where_the_drawing_fails(folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("harmonic_tf.training.serving.predict.draw_boxes", fail)
+    predictions = predict(folder, tmp_path / "out")
+    assert predictions.images == () and len(predictions.results) == 6
+    assert "0.png: cannot be drawn: no room" in predictions.problems[0]
+    assert (tmp_path / "out/predictions.json").exists()

@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -99,6 +100,38 @@ def test_any_batch_size(exported, count):
     assert found["boxes"].shape == (count, 3, 4)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_are_turned_upright(exported, kind):
+    upright = Image.fromarray(draw(32, 48, {1: (4, 4, 20, 30)}))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(content, kind, exif=exif)
+    found = signature(exported)(images=tf.constant([content.getvalue()]))
+    assert found["num_detections"].numpy().tolist() == [1]
+    np.testing.assert_allclose(found["boxes"][0, 0], [4, 4, 20, 30], atol=1)
+
+
+def test_palettes_are_decoded_and_other_kinds_refused(exported):
+    image = Image.fromarray(draw(32, 48, {1: (4, 4, 20, 30)}))
+    files = {}
+    for name, mode, kind in (
+        ("palette", "P", "BMP"),
+        ("bits", "1", "BMP"),
+        ("webp", "RGB", "WEBP"),
+    ):
+        files[name] = io.BytesIO()
+        image.convert(mode).save(files[name], kind)
+    found = signature(exported)(images=tf.constant([files["palette"].getvalue()]))
+    np.testing.assert_array_equal(found["boxes"][0, 0], [4, 4, 20, 30])
+    for name, message in (
+        ("bits", "BMP is decoded here if"),
+        ("webp", "expected JPEG, PNG, BMP or GIF"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            signature(exported)(images=tf.constant([files[name].getvalue()]))
+
+
 def test_jpeg_bmp_gif_grey_and_transparent_images(exported, tmp_path):
     image = Image.fromarray(draw(32, 48, {1: (4, 4, 20, 30)}))
     for name in ("a.jpg", "a.bmp", "a.gif"):
@@ -196,6 +229,7 @@ def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, serv
 def test_labels_and_recipe_lie_beside_the_model(exported):
     assert exported.name == "1" and exported.parent.name == "rectangles"
     expected = {"class_names": list(CLASS_NAMES), "category_ids": list(CATEGORY_IDS)}
+    expected["images"] = list(export.IMAGE_KINDS)
     assert json.loads((exported / "labels.json").read_text()) == expected
     assert json.loads((exported / "assets" / "labels.json").read_text()) == expected
     assert (exported / "recipe.yaml").read_text() == "model: rectangles\n"

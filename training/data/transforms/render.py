@@ -43,16 +43,12 @@ def fit_image(encoded, image_size: tuple[int, int], resize: str, orientation=Non
         ([0.5, 0.5], [25.0, 0.0], [100, 200])
     """
     orientation = orientation_of(encoded) if orientation is None else orientation
-    is_jpeg = tf.io.is_jpeg(encoded)
-    size = tf.cond(
-        is_jpeg,
-        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-        lambda: tf.shape(_decode(encoded))[:2],
-    )
+    pixels = _decode_unless_jpeg(encoded)
+    size = _stored_size(encoded, pixels)
     size = tf.where(swaps_sides(orientation), size[::-1], size)
     window = tf.cast(tf.concat([[0, 0], size], axis=0), tf.float32)
-    placement = place(window, size, is_jpeg, image_size, resize)
-    image = render(encoded, placement, image_size, orientation)
+    placement = place(window, size, tf.io.is_jpeg(encoded), image_size, resize)
+    image = _render(encoded, pixels, placement, image_size, orientation)
     return image, placement.scale, placement.offset, size
 
 
@@ -68,11 +64,18 @@ def render(encoded, placement: Placement, image_size: tuple[int, int], orientati
     Returns:
         float32 `(*image_size, 3)`, 0..255; grey around the image.
     """
-    shown = tf.cond(
-        tf.equal(orientation, 1),
-        lambda: _decode_part(encoded, placement),
-        lambda: _decode_turned_part(encoded, placement, orientation),
-    )
+    pixels = _decode_unless_jpeg(encoded)
+    return _render(encoded, pixels, placement, image_size, orientation)
+
+
+def _render(encoded, pixels, placement: Placement, image_size, orientation):
+    upright = isinstance(orientation, int) and orientation == 1
+    if not upright:
+        source = _stored_source(encoded, pixels, placement, orientation)
+        placement = placement._replace(source=source)
+    shown = _decode_part(encoded, pixels, placement)
+    if not upright:
+        shown = tf.cond(tf.equal(orientation, 1), lambda: shown, lambda: turn(shown, orientation))
     top, left, bottom, right = tf.unstack(placement.target)
     size = (bottom - top, right - left)
     shown = tf.cond(
@@ -84,7 +87,7 @@ def render(encoded, placement: Placement, image_size: tuple[int, int], orientati
     return tf.ensure_shape(tf.pad(shown, padding, constant_values=FILL), (*image_size, 3))
 
 
-def _decode_part(encoded, placement: Placement):
+def _decode_part(encoded, pixels, placement: Placement):
     """A placement's source, decoded; of a JPEG, only that part is."""
     y1, x1, y2, x2 = tf.unstack(placement.source)
     window = tf.stack([y1, x1, y2 - y1, x2 - x1])
@@ -94,35 +97,53 @@ def _decode_part(encoded, placement: Placement):
 
     return tf.switch_case(
         tf.where(tf.io.is_jpeg(encoded), 1 + placement.level, 0),
-        [lambda: _decode(encoded)[y1:y2, x1:x2]]
-        + [lambda r=r: decode_jpeg(r) for r in (1, *JPEG_RATIOS)],
+        [lambda: pixels[y1:y2, x1:x2]] + [lambda r=r: decode_jpeg(r) for r in (1, *JPEG_RATIOS)],
     )
 
 
-def _decode_turned_part(encoded, placement: Placement, orientation):
-    """A placement's source in an upright image, of pixels that are stored in another way."""
-    ratio = tf.where(tf.io.is_jpeg(encoded), tf.bitwise.left_shift(1, placement.level), 1)
-    stored = tf.cond(
+def _stored_source(encoded, pixels, placement: Placement, orientation):
+    """A placement's source in an upright image, among the pixels as they are stored."""
+
+    def among_stored():
+        level = tf.where(tf.io.is_jpeg(encoded), placement.level, 0)
+        ratio = tf.bitwise.left_shift(1, level)
+        # The decoder rounds up.
+        size = (_stored_size(encoded, pixels) + ratio - 1) // ratio
+        return stored_window(placement.source, size, orientation)
+
+    return tf.cond(tf.equal(orientation, 1), lambda: placement.source, among_stored)
+
+
+def _stored_size(encoded, pixels):
+    return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-        lambda: tf.shape(_decode(encoded))[:2],
+        lambda: tf.shape(pixels)[:2],
     )
-    # The decoder rounds up.
-    stored = (stored + ratio - 1) // ratio
-    source = stored_window(placement.source, stored, orientation)
-    return turn(_decode_part(encoded, placement._replace(source=source)), orientation)
+
+
+def _decode_unless_jpeg(encoded):
+    """All of an image, as it is stored; nothing of a JPEG, of which only a part may be needed."""
+    nothing = tf.zeros((0, 0, 3), tf.uint8)
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: nothing, lambda: _decode(encoded))
 
 
 def _decode(encoded):
-    """All of an image that is no JPEG, as it is stored."""
     start = tf.strings.substr(encoded, 0, 8)
     return tf.case(
         [
             (start == PNG_SIGNATURE, lambda: _over_white(tf.io.decode_png(encoded, channels=4))),
             (tf.strings.substr(start, 0, 2) == b"BM", lambda: _decode_bmp(encoded)),
         ],
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        default=lambda: _decode_gif(encoded, start),
     )
+
+
+def _decode_gif(encoded, start):
+    """The first frame. What newer TensorFlows decode besides is refused: it may be turned."""
+    is_gif = tf.strings.substr(start, 0, 4) == b"GIF8"
+    with tf.control_dependencies([tf.Assert(is_gif, ["expected JPEG, PNG, BMP or GIF"])]):
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
 def _over_white(image):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from folders import picture, voc_xml, write_voc
+from PIL import Image
 
 from harmonic_tf.training.data import BadDataError, load_data
 
@@ -131,3 +132,148 @@ def test_png_images(tmp_path):
     picture().save(root / "JPEGImages/a.png")
     record = load_data(f"voc:{root}").records[0]
     assert (record.name, record.is_jpeg) == ("a.png", False)
+
+
+DOG = ([("dog", (1, 1, 10, 10))], None)
+
+
+def write_xml(root, name, text: str, encoding="utf-8"):
+    (root / "Annotations" / f"{name}.xml").write_bytes(text.encode(encoding))
+
+
+def declared(encoding, label="dog") -> str:
+    return f'<?xml version="1.0" encoding="{encoding}"?>' + voc_xml([(label, (1, 1, 10, 10))])
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "windows-1252", "utf-16", "UTF-8"])
+def test_xml_in_any_encoding_that_python_decodes(tmp_path, encoding):
+    label = "café" if encoding == "windows-1252" else "狗"
+    root = write_voc(tmp_path, {"a": DOG}, {"train": ["a"]})
+    write_xml(root, "a", declared(encoding, label), encoding)
+    data = load_data(f"voc:{root}", on_bad_data="error")
+    assert data.class_names == (label,)
+
+
+def test_gbk_under_the_name_of_gb2312(tmp_path):
+    root = write_voc(tmp_path, {"a": DOG}, {"train": ["a"]})
+    write_xml(root, "a", declared("gb2312", "鎔"), "gbk")
+    assert load_data(f"voc:{root}", on_bad_data="error").class_names == ("鎔",)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (declared("utf8mb4").encode(), "unknown encoding 'utf8mb4'"),
+        (declared("zlib").encode(), "unknown encoding 'zlib'"),
+        (declared("utf-8", "狗").encode("gbk"), "not utf-8"),
+        (b"<annotation><object>", "no element found|mismatched|unclosed"),
+        (b"", "no element found"),
+        (b'<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares entities"),
+        (
+            b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+            "declares entities",
+        ),
+        ("\ufeff<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>".encode("utf-16"), "declares entities"),
+    ],
+)
+def test_an_xml_that_cannot_be_read_is_named_and_leaves_the_others(tmp_path, content, reason):
+    root = write_voc(tmp_path, {"a": DOG, "b": DOG}, {"train": ["a", "b"]})
+    (root / "Annotations/a.xml").write_bytes(content)
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("b.jpg",) and data.class_names == ("dog",)
+    (problem,) = data.problems
+    assert problem.file == f"{root}/Annotations/a.xml" and problem.kind == "malformed XML"
+    with pytest.raises(BadDataError, match=reason):
+        load_data(f"voc:{root}", on_bad_data="error")
+
+
+def test_an_object_without_a_name_leaves_the_others(tmp_path):
+    objects = [("", (1, 1, 9, 9)), ("dog", (1, 1, 10, 10)), ("cat", (1, 1, 10, 10))]
+    root = write_voc(tmp_path, {"a": (objects, None)}, {"train": ["a"]})
+    data = load_data(f"voc:{root}")
+    assert data.class_names == ("cat", "dog")
+    assert len(data.records[0].objects) == 2
+    assert reasons(data) == [("a.xml", "object 1 (no name)", "malformed XML")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16", "utf-8"])
+def test_lists_in_the_encodings_that_tools_write(tmp_path, encoding):
+    root = write_voc(tmp_path, {"a": DOG, "café 1": DOG}, {"train": []})
+    (root / "ImageSets/Main/train.txt").write_bytes("a\r\ncafé 1\r\n".encode(encoding))
+    assert load_data(f"voc:{root}", on_bad_data="error").image_names == ("a.jpg", "café 1.jpg")
+
+
+def test_ids_with_spaces_and_lists_of_one_class(tmp_path):
+    names = ["my photo 1", "my photo", "b"]
+    root = write_voc(tmp_path, dict.fromkeys(names, DOG), {"train": names})
+    assert len(load_data(f"voc:{root}", on_bad_data="error")) == 3
+    (root / "ImageSets/Main/dog_train.txt").write_text("my photo  1\nmy photo 1 -1\nb 0\n")
+    data = load_data(f"voc:{root}", split="dog_train", on_bad_data="error")
+    assert data.image_names == ("my photo.jpg", "my photo 1.jpg", "b.jpg")
+
+
+def test_images_in_sub_folders_keep_their_classes_and_names(tmp_path):
+    for folder in ("JPEGImages/x", "JPEGImages/y", "Annotations/x", "Annotations/y"):
+        (tmp_path / folder).mkdir(parents=True)
+    root = write_voc(tmp_path, {"x/a": DOG, "y/a": DOG}, {"train": ["x/a", "y/a"]})
+    data = load_data(f"voc:{root}", on_bad_data="error")
+    assert data.image_names == ("x/a.jpg", "y/a.jpg")
+    assert data.class_names == ("dog",)
+
+
+@pytest.mark.parametrize("suffix", [".Jpg", ".JPEG", ".bmp", ".GIF", ".webp", ".tif", ".Png"])
+def test_images_of_every_kind_and_case(tmp_path, suffix):
+    root = write_voc(tmp_path, {"a.b": DOG}, {"train": ["a.b"]})
+    (root / "JPEGImages/a.b.jpg").unlink()
+    kind = Image.registered_extensions()[suffix.lower()]
+    picture().save(root / f"JPEGImages/a.b{suffix}", kind)
+    assert load_data(f"voc:{root}", on_bad_data="error").image_names == (f"a.b{suffix}",)
+
+
+def test_the_home_folder_may_be_written_with_a_tilde(tmp_path, monkeypatch):
+    write_voc(tmp_path / "pets", {"a": DOG}, {"train": ["a"]})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_data("voc:~/pets", on_bad_data="error").name == "pets"
+
+
+def test_ids_that_lead_out_of_the_folder_are_refused(tmp_path):
+    root = write_voc(tmp_path / "pets", {"a": DOG}, {"train": ["a", "../../a"]})
+    (tmp_path / "a.xml").write_text(voc_xml(DOG[0]))
+    picture().save(tmp_path / "a.jpg")
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("a.jpg",)
+    assert [p.kind for p in data.problems] == ["file name leads out of the folder"]
+
+
+def turned(root, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().transpose(Image.Transpose.ROTATE_90).save(root / f"JPEGImages/{name}.jpg", exif=exif)
+
+
+def test_boxes_are_those_of_the_upright_image(tmp_path):
+    objects = [("dog", (61, 51, 80, 60))]
+    names = {"upright": (80, 60), "none": None, "stored": (60, 80), "text": (0, 0)}
+    root = write_voc(tmp_path, {n: (objects, s) for n, s in names.items()}, {"train": list(names)})
+    for name in names:
+        turned(root, name, 6)
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("upright.jpg", "none.jpg", "text.jpg")
+    for record in data.records:
+        assert (record.height, record.width, record.orientation) == (60, 80, 6)
+        np.testing.assert_array_equal(record.objects.boxes, [[60, 50, 80, 60]])
+    (problem,) = data.problems
+    assert problem.reason == (
+        "size in the annotations is that of the pixels before they are turned: 60 x 80 px; by its "
+        "EXIF orientation 6 the image is shown with 80 x 60 px"
+    )
+
+
+def test_one_bad_image_of_each_kind_leaves_the_others(tmp_path):
+    root = write_voc(tmp_path, dict.fromkeys("abc", DOG), {"train": list("abc")})
+    (root / "JPEGImages/a.jpg").write_bytes(b"")
+    (root / "JPEGImages/b.jpg").unlink()
+    (root / "JPEGImages/b.jpg").mkdir()
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("c.jpg",)
+    assert [p.kind for p in data.problems] == ["unreadable image file", "missing image file"]
