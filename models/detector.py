@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 import harmonic_tf
+from harmonic_tf.coders import FORMATS
 from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.ground_truth import convert_boxes, image_size_of, read_ground_truth
 from harmonic_tf.models.layers.dtype_policy import dtype_policy
@@ -44,6 +45,10 @@ class DetectorMixin(StageLosses):
     def _set_up(self, stages, branches, num_classes, bounding_box_format, decoding, resize):
         if resize not in ("stretch", "letterbox"):
             raise ValueError(f'`resize` must be "stretch" or "letterbox". Received: {resize!r}')
+        if bounding_box_format not in FORMATS:
+            raise ValueError(
+                f"`bounding_box_format` must be one of {FORMATS}. Received: {bounding_box_format!r}"
+            )
         self.stages = tuple(stages)
         self.branches = tuple(branches)
         self.num_classes = num_classes
@@ -190,11 +195,20 @@ class DetectorMixin(StageLosses):
         """
         if format != "tf_saved_model":
             return super().export(filepath, format=format, **settings)
+
+        def serve(images):
+            # TensorFlow has operations that fail without an image, or end the process.
+            count = ops.shape(images)[0]
+            missing = ops.cast(ops.equal(count, 0), "int32")
+            images = ops.concatenate([images, ops.zeros((missing, *images.shape[1:]))])
+            found = self.decode_predictions(self(images, training=False), images)
+            return {key: value[:count] for key, value in found.items()}
+
         archive = keras.export.ExportArchive()
         archive.track(self)
         archive.add_endpoint(
             name="serve",
-            fn=lambda images: self.decode_predictions(self(images, training=False), images),
+            fn=serve,
             input_signature=[keras.InputSpec("float32", (None, *self.image_size, 3))],
         )
         archive.write_out(filepath, verbose=settings.get("verbose"))

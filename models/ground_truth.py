@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+_EXPECTED = 'Ground truth must be {"boxes": (B, M, 4), "classes": (B, M)}, padded with -1.'
+
 
 def read_ground_truth(y, bounding_box_format, image_size):
     """Boxes in x1, y1, x2, y2 pixels, padded with -1.
@@ -17,16 +19,20 @@ def read_ground_truth(y, bounding_box_format, image_size):
         `{"boxes": (B, M, 4), "classes": (B, M)}` and `"masks"` if there are any, float32.
 
     Raises:
-        ValueError: if boxes or classes are missing.
+        ValueError: if it is of another form.
     """
+    if not isinstance(y, dict):
+        raise ValueError(f"{_EXPECTED} Received: {type(y).__name__}")
     classes = "classes" if "classes" in y else "labels"
     missing = {"boxes", classes} - set(y)
     if missing:
-        raise ValueError(
-            'Ground truth must be {"boxes": (B, M, 4), "classes": (B, M)}, padded with -1. '
-            f"Received a dictionary with the keys {sorted(y)}."
-        )
+        raise ValueError(f"{_EXPECTED} Received a dictionary with the keys {sorted(y)}.")
     boxes, classes = _padded(y["boxes"]), _padded(y[classes])
+    if len(boxes.shape) != 3 or len(classes.shape) != 2:
+        raise ValueError(
+            f"{_EXPECTED} Received boxes of shape {tuple(boxes.shape)} and classes of shape "
+            f"{tuple(classes.shape)}."
+        )
     truth = {
         "boxes": convert_boxes(boxes, bounding_box_format, "xyxy", image_size),
         "classes": classes,

@@ -62,7 +62,7 @@ class StageLosses:
             ("metrics", metrics),
             ("weighted_metrics", weighted_metrics),
         ):
-            if value is not None:
+            if value:
                 raise ValueError(
                     f"{type(self).__name__} has one loss, and metrics of its own: expected "
                     f"{name}=None; AP is measured by a callback. "

@@ -219,14 +219,14 @@ class Dense(Stage):
             `(B, R, 4)`, best first, padded with boxes at -1 without area. Carries no gradient.
         """
         before, after = self.proposals
-        found, scores = row.detections(image_size)
+        found, scores = map(ops.stop_gradient, row.detections(image_size))
         chosen, level_scores = [], []
         starts = np.cumsum([0, *self.level_sizes[:-1]])
         for level, (start, count) in enumerate(zip(starts, self.level_sizes, strict=True)):
             best, index = ops.top_k(scores[:, start : start + count, 0], min(before, count))
             chosen.append(ops.take_along_axis(found, start + index[..., None], axis=1))
-            one_level = np.eye(len(self.level_sizes), dtype="float32")[level]
-            level_scores.append(best[..., None] * one_level)
+            one_level = ops.equal(ops.arange(len(self.level_sizes)), level)
+            level_scores.append(ops.where(one_level, best[..., None], 0.0))
         kept = class_wise_nms(
             ops.concatenate(chosen, axis=1),
             ops.concatenate(level_scores, axis=1),
@@ -234,7 +234,7 @@ class Dense(Stage):
             iou_threshold=0.7,
             max_detections=after,
         )
-        return ops.stop_gradient(kept["boxes"])
+        return kept["boxes"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

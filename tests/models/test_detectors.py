@@ -185,8 +185,10 @@ def test_kerass_own_export_serves_detections(tmp_path):
     served = loaded.serve(images)
     found = model.predict(images, verbose=0)
     assert served.keys() == found.keys()
+    none = loaded.serve(images[:0])
     for key in found:
         np.testing.assert_allclose(served[key], found[key], atol=1e-4, err_msg=key)
+        assert none[key].shape == (0, *found[key].shape[1:])
 
 
 @pytest.mark.parametrize("preset", ["ssd_tiny", "mask_rcnn_tiny"])
@@ -329,8 +331,26 @@ def test_labels_as_keras_writes_them(ragged):
     received = model.encode_targets(labels)
     for key in expected:
         np.testing.assert_array_equal(received[key], expected[key], err_msg=key)
-    with pytest.raises(ValueError, match="Received a dictionary with the keys \\['boxes'\\]"):
-        model.encode_targets({"boxes": targets["boxes"]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"boxes": np.zeros((1, 2, 4))}, r"keys \['boxes'\]"),
+        (np.zeros((1, 2, 4)), "Received: ndarray"),
+        ({"boxes": np.zeros((1, 4)), "classes": np.zeros(1)}, r"boxes of shape \(1, 4\)"),
+    ],
+)
+def test_labels_of_another_form_are_refused(labels, message):
+    with pytest.raises(ValueError, match=f"Ground truth must be .*{message}"):
+        build("ssd_tiny").encode_targets(labels)
+
+
+def test_unknown_formats_are_refused():
+    with pytest.raises(ValueError, match="`bounding_box_format` must be one of .*'foo'"):
+        build("ssd_tiny", bounding_box_format="foo")
+    with pytest.raises(ValueError, match='`resize` must be "stretch"'):
+        build("ssd_tiny", resize="crop")
 
 
 @pytest.mark.parametrize("preset", TINY)
