@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -64,7 +63,7 @@ def results(folder):
     with (folder / "history.csv").open() as file:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     texts = [(folder / name).read_text() for name in ("metrics.json", "details.json")]
-    files = [keras.saving.load_model(folder / f"{name}.keras") for name in ("model", "best")]
+    files = [load_model_and_labels(folder / f"{name}.keras")[0] for name in ("model", "best")]
     return rows, texts, [[w.tobytes() for w in model.get_weights()] for model in files]
 
 
