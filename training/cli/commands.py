@@ -269,12 +269,13 @@ class Data:
     """Folder for contact_sheet.png."""
 
     def __call__(self):
+        from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.data import load_data, print_summary
         from harmonic_tf.training.visualization.sheets import save_contact_sheet
 
         with as_user_error():
             data = load_data(self.source, "train", self.split)
-        print_summary(data)
+        print_summary(data, plain_console())
         print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
 
 
