@@ -9,11 +9,14 @@ from pathlib import Path
 
 from harmonic_tf.training.errors import UserError
 
-_BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+# UTF-32 before UTF-16: its mark begins with the other's.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 # `.PID.NAME`; up to version 0.1.0 also `.NAME.PID`.
 _ASIDE = re.compile(r"\.\d+\..+|\..+\.\d+")
 
@@ -28,13 +31,21 @@ def read_text(path) -> str:
         str. Never fails to decode: every byte is a letter of Latin-1.
     """
     content = Path(path).read_bytes()
-    for mark, encoding in _BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            return content.decode(encoding, errors="replace")
+    marked = decode_marked(content)
+    if marked is not None:
+        return marked
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def decode_marked(content: bytes) -> str | None:
+    """The text of bytes that begin with a byte order mark, without it; None without a mark."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, errors="replace")
+    return None
 
 
 @contextlib.contextmanager

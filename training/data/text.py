@@ -7,30 +7,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harmonic_tf.training.data.problems import Unusable
+from harmonic_tf.training.files import decode_marked, read_text
 
-# UTF-32 before UTF-16: its mark begins with the other's.
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 # Windows writes characters of the larger set under the smaller one's name.
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.:-]*)["']""")
-
-
-def read_text(file: Path) -> str:
-    """A text file's content: by its byte-order mark, else UTF-8, else Latin-1."""
-    content = file.read_bytes()
-    marked = _by_mark(content)
-    if marked is not None:
-        return marked
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def read_json(file: Path):
@@ -71,7 +52,7 @@ def read_xml(file: Path) -> ElementTree.Element:
 
 
 def _xml_text(content: bytes) -> str:
-    marked = _by_mark(content)
+    marked = decode_marked(content)
     if marked is not None:
         return marked
     declared = _DECLARED.match(content)
@@ -83,10 +64,3 @@ def _xml_text(content: bytes) -> str:
         raise Unusable(f"malformed XML: unknown encoding {name!r}") from None
     except UnicodeError as error:
         raise Unusable(f"malformed XML: not {name}: {error}") from None
-
-
-def _by_mark(content: bytes) -> str | None:
-    for mark, encoding in MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :].decode(encoding, errors="replace")
-    return None

@@ -10,8 +10,9 @@ from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import SUFFIXES, Header
 from harmonic_tf.training.data.problems import Unusable
-from harmonic_tf.training.data.text import read_text, read_xml
+from harmonic_tf.training.data.text import read_xml
 from harmonic_tf.training.data.validation import ProblemLog, check_corners, check_size, unique
+from harmonic_tf.training.files import read_text
 
 # In the lists of one class, a last column tells whether an image shows it.
 PRESENCE = ("-1", "0", "1")
