@@ -51,4 +51,6 @@ class CascadeMaskRCNN(TwoStage):
         )
 
 
-CascadeMaskRCNN.presets = presets("cascade_mask_rcnn", MASK_TINY, mask_filters=32, head_batch=32)
+CascadeMaskRCNN.presets = presets(
+    "cascade_mask_rcnn", MASK_TINY, mask_filters=32, head_batch_size_per_image=32
+)

@@ -53,4 +53,4 @@ class MaskRCNN(TwoStage):
 
 # A step takes twice as long as one of Faster R-CNN.
 MASK_TINY = {**TINY, "epochs": 25}
-MaskRCNN.presets = presets("mask_rcnn", MASK_TINY, mask_filters=32, head_batch=32)
+MaskRCNN.presets = presets("mask_rcnn", MASK_TINY, mask_filters=32, head_batch_size_per_image=32)

@@ -67,9 +67,9 @@ class TwoStage(Detector):
             each has the ratios 1/2, 1 and 2.
         filters: int. Channels of the feature pyramid.
         head_units: int. Units of each of a head's two dense layers.
-        rpn_batch: int. Anchors that the RPN learns from in an image, at most half positives.
-        head_batch: int. Regions that the heads learn from in an image, at most a quarter of them
-            positives of the first.
+        rpn_batch_size_per_image: int. Anchors that the RPN learns from, at most half positives.
+        head_batch_size_per_image: int. Regions that the heads learn from, at most a quarter of
+            them positives of the first.
         proposals: pair of ints. Proposals before NMS, of each level, and after it, of an image.
         harmonize_rpn: bool. Whether the compiled loss is also that of the RPN.
         **detection: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as
@@ -89,8 +89,8 @@ class TwoStage(Detector):
         anchor_sizes=(32, 64, 128, 256, 512),
         filters=256,
         head_units=1024,
-        rpn_batch=256,
-        head_batch=512,
+        rpn_batch_size_per_image=256,
+        head_batch_size_per_image=512,
         proposals=(2000, 1000),
         harmonize_rpn=False,
         **detection,
@@ -107,7 +107,7 @@ class TwoStage(Detector):
             level_sizes=tuple(len(RATIOS) * height * width for height, width in sizes),
             proposals=tuple(proposals),
             targets=_RPN_MATCHING,
-            sampler=Sampler(rpn_batch, 0.5),
+            sampler=Sampler(rpn_batch_size_per_image, 0.5),
             sampled=lambda outputs, index: network.get_layer("rpn")(outputs["cells"], index),
             harmonized=harmonize_rpn,
             detects=False,
@@ -119,7 +119,7 @@ class TwoStage(Detector):
         branches = [] if branch is None else [branch(features)]
         super().__init__(
             network,
-            [rpn, *_regions(heads, networks, features, num_classes, head_batch)],
+            [rpn, *_regions(heads, networks, features, num_classes, head_batch_size_per_image)],
             branches,
             backbone=backbone,
             num_classes=num_classes,
@@ -129,8 +129,8 @@ class TwoStage(Detector):
                 "anchor_sizes": tuple(anchor_sizes),
                 "filters": filters,
                 "head_units": head_units,
-                "rpn_batch": rpn_batch,
-                "head_batch": head_batch,
+                "rpn_batch_size_per_image": rpn_batch_size_per_image,
+                "head_batch_size_per_image": head_batch_size_per_image,
                 "proposals": tuple(proposals),
                 "harmonize_rpn": harmonize_rpn,
                 **(settings or {}),
@@ -204,7 +204,7 @@ _TINY = {
     "anchor_sizes": (20, 40, 76, 130),
     "filters": 64,
     "head_units": 128,
-    "rpn_batch": 128,
-    "head_batch": 64,
+    "rpn_batch_size_per_image": 128,
+    "head_batch_size_per_image": 64,
     "proposals": (200, 100),
 }

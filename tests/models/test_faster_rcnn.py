@@ -14,7 +14,7 @@ from harmonic_tf.models.matching import Matching, encode_targets
 from harmonic_tf.models.stages import look, returned
 
 # So many that all that can be is sampled, whatever the random order.
-EVERYTHING = {"rpn_batch": 2091, "head_batch": 1000}
+EVERYTHING = {"rpn_batch_size_per_image": 2091, "head_batch_size_per_image": 1000}
 
 
 def build(**settings):

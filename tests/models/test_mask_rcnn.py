@@ -43,7 +43,7 @@ def logits_of(model, value):
 
 def test_mask_loss_is_the_mean_cross_entropy_of_the_regions_own_class():
     """An object of class 1 whose upper right quarter is missing; logit 2 for its class."""
-    model = build(head_batch=8)
+    model = build(head_batch_size_per_image=8)
     logits_of(model, lambda c: 2.0 if c == 1 else -50.0)
     y = no_objects(1, 2)
     y["boxes"][0, 1], y["classes"][0, 1] = (20, 20, 76, 76), 1
@@ -62,7 +62,7 @@ def test_mask_loss_is_the_mean_cross_entropy_of_the_regions_own_class():
 
 
 def test_mask_loss_knows_only_positives():
-    model = build(head_batch=8)
+    model = build(head_batch_size_per_image=8)
     y = no_objects(2, 1)
     y["boxes"][0, 0], y["classes"][0, 0], y["masks"][0, 0] = (20, 20, 60, 60), 2, 1
     rois = np.array([[[100, 100, 120, 120]] * 8, [[-1, -1, -1, -1]] * 8])

@@ -31,7 +31,7 @@ def mask_rcnn(optimizer):
 
 
 # So many regions that all that can be is sampled, whatever the random order.
-EVERYTHING = {"rpn_batch": 255, "head_batch": 1000}
+EVERYTHING = {"rpn_batch_size_per_image": 255, "head_batch_size_per_image": 1000}
 
 
 def detector(preset, optimizer, **settings):
