@@ -136,7 +136,7 @@ class DetectorMixin(StageLosses):
         return Row(stage, stage.anchors(image_size), None, None)
 
     def _ground_truth(self, y, image_size):
-        return read_ground_truth(y, self.bounding_box_format, image_size)
+        return read_ground_truth(y, self.bounding_box_format, image_size, self.num_classes)
 
     def decode_predictions(self, predictions, images):
         """Turns raw predictions into detections: decoding and class-wise NMS, in float32.

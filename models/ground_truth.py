@@ -3,10 +3,12 @@
 import keras
 from keras import ops
 
+from harmonic_tf.losses.checks import refuse
+
 _EXPECTED = 'Ground truth must be {"boxes": (B, M, 4), "classes": (B, M)}, padded with -1.'
 
 
-def read_ground_truth(y, bounding_box_format, image_size):
+def read_ground_truth(y, bounding_box_format, image_size, num_classes):
     """Boxes in x1, y1, x2, y2 pixels, padded with -1.
 
     Args:
@@ -14,12 +16,14 @@ def read_ground_truth(y, bounding_box_format, image_size):
             and KerasHub's), padded with -1, or ragged; and optionally `"masks"` `(B, M, S, S)`.
         bounding_box_format: Keras's name of the boxes' format.
         image_size: (height, width) in pixels.
+        num_classes: int C.
 
     Returns:
         `{"boxes": (B, M, 4), "classes": (B, M)}` and `"masks"` if there are any, float32.
 
     Raises:
-        ValueError: if it is of another form.
+        ValueError: if it is of another form or, where values can be read, a box is not finite or a
+            class not below C; in a TensorFlow graph it is an `InvalidArgumentError`.
     """
     if not isinstance(y, dict):
         raise ValueError(f"{_EXPECTED} Received: {type(y).__name__}")
@@ -33,6 +37,7 @@ def read_ground_truth(y, bounding_box_format, image_size):
             f"{_EXPECTED} Received boxes of shape {tuple(boxes.shape)} and classes of shape "
             f"{tuple(classes.shape)}."
         )
+    _check_values(boxes, classes, num_classes)
     truth = {
         "boxes": convert_boxes(boxes, bounding_box_format, "xyxy", image_size),
         "classes": classes,
@@ -40,6 +45,28 @@ def read_ground_truth(y, bounding_box_format, image_size):
     if "masks" in y:
         truth["masks"] = _padded(y["masks"])
     return truth
+
+
+def _check_values(boxes, classes, num_classes):
+    message = "Boxes of ground truth must be finite."
+    refuse(_broken(boxes, classes), ops.sum(boxes, axis=-1), message, on_device=False)
+    refuse(
+        classes >= num_classes,
+        classes,
+        f"Classes of ground truth must be below {num_classes}, the detector's number of classes.",
+        on_device=False,
+    )
+
+
+def _broken(boxes, classes):
+    finite = ops.all(ops.isfinite(boxes), axis=-1)
+    return ops.logical_and(classes >= 0, ops.logical_not(finite))
+
+
+def nan_if_broken(truth):
+    """0, or NaN if a box is not finite: for the loss, where no value could be read."""
+    broken = ops.any(_broken(truth["boxes"], truth["classes"]))
+    return ops.where(broken, float("nan"), 0.0)
 
 
 def read_sample_weight(sample_weight):

@@ -6,7 +6,7 @@ from keras import ops
 from harmonic_tf import metrics
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.losses.joint import JointLoss
-from harmonic_tf.models.ground_truth import image_size_of, read_ground_truth, read_sample_weight
+from harmonic_tf.models.ground_truth import image_size_of, nan_if_broken, read_sample_weight
 from harmonic_tf.models.stages import look
 from harmonic_tf.ops import global_sum, replica_count
 
@@ -89,11 +89,11 @@ class StageLosses:
         In evaluation the samples that stages learn from are not random.
         """
         image_size = image_size_of(x)
-        truth = read_ground_truth(y, self.bounding_box_format, image_size)
+        truth = self._ground_truth(y, image_size)
         sample_weight = read_sample_weight(sample_weight)
         seed = self.seed_generator if training else None
         rows = look(self.stages, y_pred, image_size, truth, seed, training)
-        total = 0.0
+        total = nan_if_broken(truth)
         for stage in self.stages:
             lesson = stage.lesson(rows[stage.name], y_pred, truth, seed)
             total = total + self._stage_loss(stage, lesson, sample_weight)

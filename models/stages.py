@@ -81,7 +81,7 @@ class Row(NamedTuple):
         """The `y_pred` of the contract that goes with `targets`, with the box of its own class."""
         box = self.box
         if len(box.shape) == 4:
-            own = ops.maximum(ops.cast(y_true["classification"], "int32"), 0)
+            own = ops.clip(ops.cast(y_true["classification"], "int32"), 0, box.shape[2] - 1)
             box = ops.take_along_axis(box, own[..., None, None], axis=2)[:, :, 0]
         return {"box": box, "classification": self.classification}
 

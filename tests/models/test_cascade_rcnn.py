@@ -40,7 +40,7 @@ def say(head, deltas=(0, 0, 0, 0), logits=(0, 0, 0, 0)):
 def rows_of(model, images, y=None):
     """The rows of the three heads."""
     outputs = model(images, training=True)
-    truth = None if y is None else read_ground_truth(y, "xyxy", SIZE)
+    truth = None if y is None else read_ground_truth(y, "xyxy", SIZE, 3)
     rows = look(model.stages, outputs, SIZE, truth, training=y is not None)
     return [rows[f"head{i}"] for i in (1, 2, 3)], outputs, truth
 

@@ -60,7 +60,7 @@ def test_regions_are_learned_relative_to_themselves(pictures):
 def lessons(model, images, targets):
     """What each stage learns, with all that can be sampled."""
     outputs = model(images, training=True)
-    truth = read_ground_truth(targets, "xyxy", model.image_size)
+    truth = read_ground_truth(targets, "xyxy", model.image_size, 3)
     rows = look(model.stages, outputs, model.image_size, truth, training=True)
     return [stage.lesson(rows[stage.name], outputs, truth, None) for stage in model.stages], outputs
 
@@ -107,7 +107,7 @@ def test_ground_truth_is_among_the_regions(pictures):
     model = build()
     images, targets = pictures
     outputs = model(images, training=True)
-    truth = read_ground_truth(targets, "xyxy", model.image_size)
+    truth = read_ground_truth(targets, "xyxy", model.image_size, 3)
     row = look(model.stages, outputs, model.image_size, truth, model.seed_generator)["head"]
     for image in range(2):
         for box in targets["boxes"][image, :3]:

@@ -29,7 +29,7 @@ def mask_loss(model, y, regions, weight=None):
     outputs = model.network(np.zeros((len(regions), 160, 208, 3), "float32"))
     head = model.stages[-1]
     rows = {"head": Row(head, np.array(regions, "float32"), None, None)}
-    truth = read_ground_truth(y, "xyxy", model.image_size)
+    truth = read_ground_truth(y, "xyxy", model.image_size, 3)
     terms = model.branches[0].loss_terms(rows, outputs, truth, training=True)
     return float(model._branch_loss(model.branches[0], *terms, weight))
 

@@ -127,7 +127,7 @@ def test_the_last_stage_sends_no_gradient_through_the_anchors(pictures):
 
     with tf.GradientTape(persistent=True) as tape:
         rows = look(model.stages, predictions, model.image_size)
-        truth = read_ground_truth(targets, "xyxy", model.image_size)
+        truth = read_ground_truth(targets, "xyxy", model.image_size, 3)
         arm, odm = (
             model.loss(lesson.y_true, lesson.y_pred)
             for lesson in (row.stage.lesson(row, {}, truth, None) for row in rows.values())
