@@ -109,8 +109,8 @@ def collect(runs) -> Comparison:
 
 def _measured(folder):
     """The numbers of one run, by their names."""
-    found = json.loads((folder / "metrics.json").read_text())
-    found["mean p"] = json.loads((folder / "details.json").read_text())["mean_p"]
+    found = json.loads((folder / "metrics.json").read_text("utf-8"))
+    found["mean p"] = json.loads((folder / "details.json").read_text("utf-8"))["mean_p"]
     for number in NUMBERS:
         if number in found and found[number] is None:
             raise UserError(f"{folder}: no {number}; its evaluation data has no objects")
@@ -120,7 +120,7 @@ def _measured(folder):
 def _resampled(folder):
     """The numbers of one run on resamples of the images; None if it was made without."""
     file = folder / RESAMPLED_FILE
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
 
 
 def as_json(comparison: Comparison) -> dict:

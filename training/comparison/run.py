@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.status import Status
 
 from harmonic_tf.training.comparison.outlook import Outlook, epochs_done
@@ -21,6 +20,7 @@ from harmonic_tf.training.comparison.report import (
     markdown,
     tables,
 )
+from harmonic_tf.training.console import line_console
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.locking import claimed
@@ -62,7 +62,7 @@ def _compare(runs, output, jobs, command):
     for folder, recipe in runs.items():
         check_reusable(folder, recipe)
     waiting = {f: recipe for f, recipe in runs.items() if not (f / "metrics.json").exists()}
-    console = Console(soft_wrap=True, highlight=False)
+    console = line_console()
     console.print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
     run_all(waiting, jobs, console)
     comparison = collect(runs)
@@ -152,7 +152,7 @@ def _progress(running, runs, outlook):
 
 
 def _result(folder):
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
     found = {name: metrics[name] for name in ("AP", "AP50", "AP80") if metrics[name] is not None}
     return "  ".join(f"{name} {value:.1f}" for name, value in found.items())
 
