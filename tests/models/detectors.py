@@ -1,0 +1,24 @@
+"""The tiny detectors, as the tests of all detectors build and train them."""
+
+import keras
+
+from harmonic_tf import models
+
+ONE_STAGE = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny"]
+# These learn from random samples, so that no two losses are the same.
+TWO_STAGE = ["faster_rcnn_tiny", "mask_rcnn_tiny", "cascade_rcnn_tiny", "cascade_mask_rcnn_tiny"]
+TINY = [*ONE_STAGE, *TWO_STAGE]
+
+
+def build(preset, **settings):
+    keras.utils.set_random_seed(0)
+    return models.from_preset(preset, num_classes=3, **settings)
+
+
+def compile_eagerly(model, loss):
+    """For a step or two, which take less time than to build their graph does."""
+    model.compile(optimizer="sgd", loss=loss(**model.loss_settings), run_eagerly=True)
+
+
+def fit(model, dataset, **settings):
+    return model.fit(dataset, verbose=0, shuffle=False, **settings).history
