@@ -60,7 +60,7 @@ class Settings:
     on_bad_data: Literal["skip", "error"] = "skip"
     """Bad ground truth: leave it out and report it, or stop at once with the whole list."""
     epochs: int | None = None
-    """Passes over the training images. None: 50 for the tiny models, 25 for mask_rcnn_tiny."""
+    """Passes over the training images. None: the model's own (tiny: 50, with masks 25)."""
     batch_size: int | None = None
     """Images a step, over all replicas. None: 16."""
     learning_rate: float | None = None

@@ -28,14 +28,18 @@ LOSSES = {
     "coupling_loss": "coupling: what the factors add",
     "arm_loss": "anchor refinement",
     "rpn_loss": "region proposals",
-    "first_stage_loss": "first head",
-    "second_stage_loss": "second head",
+    "head1_loss": "first head",
+    "head2_loss": "second head",
     "mask_loss": "masks",
 }
 PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "segm_AP": "AP of masks"}
 
 # What a column was called in runs made by 0.1 -> what it is called.
-_OLDER_NAMES = {"aic": "inconsistency"}
+_OLDER_NAMES = {
+    "aic": "inconsistency",
+    "first_stage_loss": "head1_loss",
+    "second_stage_loss": "head2_loss",
+}
 _COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9, 6)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
