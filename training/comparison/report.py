@@ -23,7 +23,6 @@ NUMBERS = {
     "AIC": "{:.3f}",
     "mean p": "{:.3f}",
 }
-#: Libraries that what is measured depends on.
 
 
 @dataclass(frozen=True)
