@@ -1,5 +1,6 @@
 """From a source's name to its data."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +73,12 @@ def load_data(
             raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
     problem_log = ProblemLog()
     names = None if class_names is None else tuple(class_names)
-    data = SOURCES[kind].load(argument, role, split, names, problem_log)
+    data = dataclasses.replace(
+        SOURCES[kind].load(argument, role, split, names, problem_log),
+        problems=tuple(problem_log.problems),
+        clipped=problem_log.clipped,
+        other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
+    )
     if data.problems and (on_bad_data == "error" or not data.records):
         raise BadDataError(data.problems)
     if not data.records:

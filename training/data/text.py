@@ -37,14 +37,16 @@ def read_xml(file: Path) -> ElementTree.Element:
         Unusable: there is no such file, or it cannot be read.
     """
     try:
-        text = _xml_text(file.read_bytes())
-        if "<!ENTITY" in text:
-            raise Unusable("malformed XML: it declares entities, which are not read")
-        return ElementTree.fromstring(text)
-    except FileNotFoundError:
+        content = file.read_bytes()
+    except (FileNotFoundError, ValueError):  # ValueError: no file can have such a name
         raise Unusable("missing annotation file") from None
     except OSError as error:
         raise Unusable(f"unreadable annotation file: {error.strerror}") from None
+    try:
+        text = _xml_text(content)
+        if "<!ENTITY" in text:
+            raise Unusable("malformed XML: it declares entities, which are not read")
+        return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise Unusable(f"malformed XML: {error}") from None
     except RecursionError:

@@ -63,6 +63,7 @@ class ProblemLog:
         if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
             raise Unusable(f"box outside the image: {_text(box)} in {width} x {height} px")
         inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+        check_corners(np.float32(inside))  # as it is kept
         self.clipped += max(abs(a - b) for a, b in zip(box, inside, strict=True)) > CLIP_TOLERANCE
         return inside
 

@@ -157,7 +157,7 @@ IMAGES = (
     ),
 )
 VOC = (
-    Case("XML in GB2312", xml(declared("gb2312", "dog"), "gb2312")),
+    Case("XML in GB2312", xml(declared("gb2312", "狗"), "gb2312")),
     left_out("XML in an unknown encoding", xml(declared("utf8mb4"))),
     left_out("XML, not in its encoding", xml(declared("utf-8", "狗"), "gbk")),
     left_out("XML that is cut", xml(voc_xml([OBJECT])[:80])),

@@ -1,5 +1,6 @@
 """COCO folders: annotations/instances_*.json beside the images."""
 
+import os
 from pathlib import Path
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
@@ -13,8 +14,6 @@ from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
 ROLE_PREFIXES = {"train": "train", "eval": "val"}
-
-
 # Added to the folder's name, it lets file names lead out of the folder.
 ANYWHERE = ",images=anywhere"
 
@@ -55,13 +54,8 @@ def load_coco(
     content = _read(file)
     log = problem_log
     categories = _entries(content, "categories", ("id", "name"), log, file)
-    class_names, category_ids, class_of = _classes(categories, class_names)
-    images = unique(
-        _entries(content, "images", ("id", "file_name"), log, file),
-        log,
-        file,
-        key=lambda i: i["id"],
-    )
+    class_names, category_ids, label_of = _classes(categories, class_names)
+    images = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
     annotations_of = _annotations_by_image(content, number_of, log, file)
     places = []
@@ -82,7 +76,7 @@ def load_coco(
                 where = f"{_named(entry, number)} of {name}"
                 with log.naming(file, where):
                     annotations.append(
-                        _annotation(entry, header, class_of, class_names, log, (file, where))
+                        _annotation(entry, header, label_of, class_names, log, (file, where))
                     )
             objects = Objects.of(annotations)
             records.append(Sample.of(name, number_of[image["id"]], header, place, objects))
@@ -92,9 +86,6 @@ def load_coco(
         class_names=class_names,
         category_ids=category_ids,
         records=tuple(records),
-        problems=tuple(log.problems),
-        clipped=log.clipped,
-        other_classes=tuple(log.other_classes),
     )
 
 
@@ -126,7 +117,7 @@ def _read(file: Path) -> dict:
 
 
 def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path) -> list[dict]:
-    """A list's entries that have what they need, each with its id in one form."""
+    """A list's entries that have what they need, each with an id of its own in one form."""
     kept = []
     for place, entry in enumerate(content[part], 1):
         with log.naming(file):
@@ -134,7 +125,7 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
             if missing:
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
             kept.append({**entry, "id": values.identifier(entry["id"])})
-    return kept
+    return unique(kept, log, file, key=lambda entry: entry["id"])
 
 
 def _numbers(identifiers: list[Identifier]) -> dict[Identifier, int]:
@@ -146,7 +137,7 @@ def _numbers(identifiers: list[Identifier]) -> dict[Identifier, int]:
 
 
 def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
-    """Names and category ids by class index, and the index by category id.
+    """Names and category ids by class index, and the names by the file's ids.
 
     Names that the file does not know get unused ids; what a category that is not among the names
     is called is told, too.
@@ -189,7 +180,7 @@ def _image_file(root: Path, split: str, name: str, anywhere: bool) -> Path:
     folders = (root / split, root / "images" / split, root / "images", root)
     names = dict.fromkeys((name, name.replace("\\", "/")))  # Windows writes folder\\file.
     candidates = [folder / name for name in names for folder in folders]
-    found = next((path for path in candidates if path.is_file()), candidates[0])
+    found = next((path for path in candidates if os.path.isfile(path)), candidates[0])
     if not anywhere:
         values.check_inside(root, found, f"add {ANYWHERE!r} to the folder's name to allow it")
     return found
@@ -204,7 +195,7 @@ def _annotation(
     class_index = log.class_index(label_of[category], class_names)
     try:
         x, y, box_width, box_height = (float(value) for value in entry["bbox"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         received = repr(entry.get("bbox"))[:80]
         raise Unusable(f"malformed bbox: expected 4 numbers, received {received}") from None
     box = log.checked_box((x, y, x + box_width, y + box_height), header)

@@ -74,9 +74,6 @@ def load_tfds(
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
-        problems=tuple(problem_log.problems),
-        clipped=problem_log.clipped,
-        other_classes=tuple(problem_log.other_classes),
     )
 
 

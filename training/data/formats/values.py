@@ -1,6 +1,6 @@
 """Values as annotation tools write them: numbers as text, flags as words, ids of any kind."""
 
-import math
+import contextlib
 import os
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from harmonic_tf.training.data.problems import Unusable
 
 Identifier = int | str
 FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-LARGEST_ID = 2**53
+# Of a kind that results can hold, and of those that a float tells apart.
+LARGEST_ID, LARGEST_FLOAT = 2**63, 2**53
+# float32 holds it.
+LARGEST_AREA = 1e38
 
 
 def identifier(value) -> Identifier:
@@ -24,7 +27,8 @@ def identifier(value) -> Identifier:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise Unusable(f"malformed id: expected a number or text, received {value!r}")
     number = whole(value)
-    same = number is not None and abs(number) < LARGEST_ID
+    largest = LARGEST_FLOAT if isinstance(value, float) else LARGEST_ID
+    same = number is not None and abs(number) < largest
     # "007" is another id than "7".
     return number if same and (not isinstance(value, str) or str(number) == value) else str(value)
 
@@ -36,13 +40,14 @@ def whole(value) -> int | None:
         >>> whole("640"), whole(640.0), whole("640.0"), whole("wide"), whole(None)
         (640, 640, 640, None, None)
     """
+    if isinstance(value, int | str):
+        with contextlib.suppress(ValueError):
+            return int(value)
     try:
         number = float(value)
-        if isinstance(value, int):
-            return int(value)
-        return int(number) if number.is_integer() else None
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError):
         return None
+    return int(number) if number.is_integer() else None
 
 
 def flag(value, name: str) -> bool:
@@ -69,7 +74,7 @@ def area(value) -> float | None:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if 0 <= number < LARGEST_AREA else None
 
 
 def check_inside(folder: Path, file: Path, way_out: str):

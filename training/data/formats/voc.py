@@ -1,6 +1,7 @@
 """Pascal VOC folders: JPEGImages, Annotations, ImageSets/Main."""
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -73,9 +74,6 @@ def load_voc(
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
-        problems=tuple(problem_log.problems),
-        clipped=problem_log.clipped,
-        other_classes=tuple(problem_log.other_classes),
     )
 
 
@@ -108,7 +106,8 @@ def _image_ids(root: Path, list_file: Path) -> list[str]:
 
 def _image_id(root: Path, line: str) -> str:
     *words, last = line.split()
-    if not words or last not in PRESENCE or (root / "Annotations" / f"{line}.xml").is_file():
+    whole = root / "Annotations" / f"{line}.xml"
+    if not words or last not in PRESENCE or os.path.isfile(whole):
         return line
     return line.removesuffix(last).strip()
 

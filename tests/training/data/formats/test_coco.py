@@ -30,7 +30,6 @@ def test_ids_crowd_area_and_masks_are_kept(tmp_path):
     data = load_data(f"coco:{write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)}")
     assert (data.class_names, data.category_ids) == (("car", "dog"), (3, 18))
     assert [record.image_id for record in data.records] == [900, 7]
-    assert data.image_name(7) == "y.jpg"
     objects = data.records[0].objects
     np.testing.assert_array_equal(objects.boxes, [[1, 2, 11, 22], [0, 0, 80, 60]])
     np.testing.assert_array_equal(objects.classes, [1, 0])
@@ -78,6 +77,8 @@ def test_images_may_lie_in_images(tmp_path):
         (annotation(5, bbox=(9, 1, -4, 5)), "annotation 5 of x.jpg", "inverted box"),
         (annotation(5, bbox=(90, 1, 4, 5)), "annotation 5 of x.jpg", "box outside the image"),
         (annotation(5, bbox=(9, 1)), "annotation 5 of x.jpg", "malformed bbox"),
+        (annotation(5, bbox=(9, 1, 1e-9, 5)), "annotation 5 of x.jpg", "box of zero area"),
+        (annotation(5, bbox=(9, 1, 10**400, 5)), "annotation 5 of x.jpg", "malformed bbox"),
         (annotation(5, category=4), "annotation 5 of x.jpg", "unknown class"),
         (annotation(5, iscrowd="perhaps"), "annotation 5 of x.jpg", "malformed iscrowd"),
         (annotation(5, image=4), "annotation 5", "unknown image"),
@@ -92,6 +93,24 @@ def test_bad_annotations_are_left_out_and_named(tmp_path, entry, where, kind):
     data = load_data(f"coco:{root}")
     assert [(p.object, p.kind) for p in data.problems] == [(where, kind)]
     assert len(data.records[0].objects) == 2
+
+
+@pytest.mark.parametrize("name", ["nul\0.jpg", "\udcff.jpg", 300 * "n" + ".jpg"])
+def test_names_that_no_file_can_have_are_missing_files(tmp_path, name):
+    root = write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)
+    file = root / "annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["images"].append({"id": 8, "file_name": name})
+    file.write_text(json.dumps(content))
+    data = load_data(f"coco:{root}")
+    assert [p.kind for p in data.problems] == ["missing image file"] and len(data) == 2
+
+
+def test_areas_that_are_none_are_those_of_the_boxes(tmp_path):
+    areas = (1e39, -1, "none", 7)
+    annotations = [annotation(i, bbox=(1, 1, 4, 5), area=area) for i, area in enumerate(areas)]
+    data = load_data(f"coco:{write_coco(tmp_path, IMAGES, annotations, CATEGORIES)}")
+    assert data.records[0].objects.area.tolist() == [20, 20, 20, 7]
 
 
 def test_bad_images_are_left_out_and_named(tmp_path):
@@ -283,3 +302,24 @@ def test_left_out_classes_are_told_by_name(tmp_path):
     )
     assert data.other_classes == ("dog", "car")
     assert data.problems[0].reason == "unknown class: 'dog'"
+
+
+def test_left_out_classes_are_told_the_most_frequent_first(tmp_path):
+    categories = [{"id": i, "name": name} for i, name in enumerate(("dog", "cat", "car"))]
+    annotations = [
+        {"image_id": 7, "category_id": category, "bbox": [1, 1, 4, 4]} for category in (0, 1, 1, 2)
+    ]
+    data = load_data(
+        f"coco:{write_coco(tmp_path, IMAGES, annotations, categories)}", class_names=("car",)
+    )
+    assert data.other_classes == ("cat", "dog")
+
+
+def test_a_category_id_listed_twice_is_named(tmp_path):
+    categories = [{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}]
+    annotations = [{"image_id": 7, "category_id": 1, "bbox": [1, 1, 4, 4]}]
+    data = load_data(f"coco:{write_coco(tmp_path, IMAGES, annotations, categories)}")
+    assert [p.reason for p in data.problems] == ["id listed twice: 1, entries 1 and 2"]
+    assert (data.class_names, data.category_ids) == (("dog",), (1,))
+    objects = {record.image_id: record.objects for record in data.records}
+    assert objects[7].classes.tolist() == [0]

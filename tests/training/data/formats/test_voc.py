@@ -37,7 +37,7 @@ def test_images_without_objects_stay(voc):
     data = load_data(f"voc:{voc}")
     assert len(data) == 2
     assert data.image_names == ("a.jpg", "b.jpg")
-    assert data.image_name(1) == "b.jpg"
+    assert data.image_names[1] == "b.jpg"
     assert data.records[1].objects.boxes.shape == (0, 4)
     assert data.problems == ()
 
