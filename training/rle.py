@@ -87,7 +87,7 @@ def decode(rle) -> np.ndarray:
 
 
 def run_lengths(counts) -> np.ndarray:
-    """The lengths of an RLE's runs. (To decode with faster_coco_eval takes thirty times as long.)
+    """The lengths of an RLE's runs. (NumPy's way is several times faster than faster_coco_eval's.)
 
     A compressed length is written in characters of six bits from "0" on: five of them digits, the
     lowest first and in two's complement, and one that says whether more follow. From the fourth

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
-from harmonic_tf.training.rle import run_lengths
+from harmonic_tf.training.rle import decode, run_lengths
 
 # Twice what the detector's mask branch predicts.
 MASK_SIZE = 56
@@ -48,10 +48,8 @@ def _draw_polygons(polygons: list, box, size: int) -> np.ndarray:
 
 def _draw_runs(rle: dict, box, size: int) -> np.ndarray:
     height, width = rle["size"]
-    counts = run_lengths(rle["counts"])
-    values = (np.arange(len(counts)) % 2 * 255).astype(np.uint8)
-    # Runs go down the columns: as they are, they make the transposed image.
-    canvas = Image.fromarray(np.repeat(values, counts).reshape(width, height))
+    # Transposed, as runs go down the columns: so it lies in memory row by row.
+    canvas = Image.fromarray(np.uint8(255) * decode(rle).T)
     x1, y1, x2, y2 = np.clip(box, 0, (width, height, width, height)).tolist()
     fine = (size * SUPERSAMPLING, size * SUPERSAMPLING)
     part = canvas.resize(fine, Image.Resampling.NEAREST, box=(y1, x1, y2, x2))
@@ -94,6 +92,9 @@ def _fault_of_polygons(polygons: list, header: Header) -> str | None:
             return f"polygon of {len(polygon)} numbers, expected x and y of 3 points or more"
         if not math.isfinite(sum(polygon)):
             return "polygon is not finite"
+        for corners, length in ((polygon[::2], header.width), (polygon[1::2], header.height)):
+            if min(corners) < -length or max(corners) > 2 * length:
+                return "polygon stands out of the image by more than the image's size"
     return None
 
 
@@ -102,6 +103,7 @@ def _fault_of_runs(rle: dict, header: Header) -> str | None:
     if (height, width) != (header.height, header.width):
         return f"RLE of {width} x {height} px, the image has {header.width} x {header.height} px"
     lengths = run_lengths(rle["counts"])
-    if lengths.min() < 0 or lengths.sum() != height * width:
+    # Each by itself first: a sum of such numbers may wrap around.
+    if lengths.min() < 0 or lengths.max() > height * width or lengths.sum() != height * width:
         return f"RLE whose runs do not add up to {width} x {height} px"
     return None

@@ -11,16 +11,9 @@ from harmonic_tf.training.data.segmentation import (
     frame_mask,
     usable_segmentation,
 )
-from harmonic_tf.training.rle import run_lengths
+from harmonic_tf.training.rle import run_lengths, runs
 
 HEADER = Header(60, 80, True)
-
-
-def runs(mask) -> dict:
-    """A mask's uncompressed RLE."""
-    flat = np.asarray(mask).ravel(order="F").astype(int)
-    borders = np.flatnonzero(np.diff(flat, prepend=0, append=1 - flat[-1]))
-    return {"size": list(np.shape(mask)), "counts": np.diff(borders, prepend=0).tolist()}
 
 
 def forms(polygon, mask) -> list:
@@ -140,6 +133,9 @@ def test_good_segmentations_pass():
         ({"size": [60, 80], "counts": []}, "neither polygons"),
         ({"size": [60, 80], "counts": [4799]}, "runs do not add up to 80 x 60 px"),
         ({"size": [60, 80], "counts": [-1, 4801]}, "runs do not add up"),
+        ({"size": [60, 80], "counts": [2**62, 2**62, 2**62, 2**62, 4800]}, "runs do not add up"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "stands out of the image by more than the image's size"),
+        ([[0, 0, 9, 0, 9, -61]], "stands out of the image by more than the image's size"),
         ({"size": [60, 80], "counts": ["a"]}, "neither polygons"),
         ({"size": [60, 80], "counts": [4800.0]}, "neither polygons"),
         ({"size": [60, 80], "counts": None}, "neither polygons"),

@@ -7,12 +7,7 @@ from PIL import Image
 from harmonic_tf.training.data import load_data
 from harmonic_tf.training.data.formats.outlines import OUTLINES
 from harmonic_tf.training.data.formats.shapes import MIN_VISIBLE, ShapesOptions, draw
-
-
-def decoded(rle):
-    """The mask of an uncompressed COCO RLE."""
-    values = np.arange(len(rle["counts"])) % 2
-    return np.repeat(values, rle["counts"]).reshape(rle["size"], order="F").astype(bool)
+from harmonic_tf.training.rle import decode
 
 
 def test_defaults():
@@ -29,7 +24,7 @@ def test_boxes_bound_the_masks_of_what_is_visible():
     for index in range(10):
         image, objects = draw(ShapesOptions(), "val", index)
         assert image.shape == (160, 208, 3) and image.dtype == np.uint8
-        masks = [decoded(rle) for rle in objects.segmentations]
+        masks = [decode(rle) for rle in objects.segmentations]
         assert np.sum(masks, axis=0).max() == 1  # a pixel belongs to one object
         for mask, box, area in zip(masks, objects.boxes, objects.area, strict=True):
             rows, columns = np.nonzero(mask)
@@ -48,7 +43,7 @@ def test_masks_are_cocos_rle():
     _, objects = draw(ShapesOptions(), "train", 3)
     rle = objects.segmentations[0]
     np.testing.assert_array_equal(
-        coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"])), decoded(rle)
+        coco_mask.decode(coco_mask.frPyObjects(rle, *rle["size"])), decode(rle)
     )
 
 
@@ -135,7 +130,7 @@ def test_outlines_are_irregular(name):
 def test_images_are_encoded_without_loss_and_drawn_once(tmp_path):
     data = load_data("shapes:train=2,seed=77")
     file = tmp_path / "a.bmp"
-    file.write_bytes(data.records[1].read())
+    file.write_bytes(data.records[1].stored())
     expected, _ = draw(ShapesOptions(seed=77), "train", 1)
     np.testing.assert_array_equal(np.asarray(Image.open(file)), expected)
     start = time.perf_counter()
