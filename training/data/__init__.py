@@ -10,7 +10,7 @@ from harmonic_tf.training.data.dataset import DetectionData, Objects, Sample
 from harmonic_tf.training.data.load import absolute_spec, load_data
 from harmonic_tf.training.data.problems import BadDataError, Problem, problem_report
 
-# What needs TensorFlow (seconds to import) or Pillow's fonts is fetched when it is first asked for.
+# What needs TensorFlow, which takes seconds to import, or only few ask for.
 _LAZY = {
     "Augmentation": "transforms.augmentation",
     "train_batches": "pipeline",

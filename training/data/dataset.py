@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harmonic_tf.training.data.images import Header, as_bmp, read_header
+from harmonic_tf.training.data.images import Header, as_bmp, digest_of
 from harmonic_tf.training.data.problems import Problem, Unusable
 
 _log = logging.getLogger(__name__)
@@ -121,31 +121,25 @@ class Sample:
         """The encoded image as it is."""
         return self.encoded.read_bytes() if isinstance(self.encoded, Path) else self.encoded()
 
-    def read(self) -> bytes:
-        """The image as JPEG, PNG or BMP, of which every decoder makes what a viewer shows."""
-        plain = self.orientation == 1 and not self.with_pillow
-        return self.stored() if plain else as_bmp(self.stored())
-
     def read_again(self) -> bytes:
         """The encoded image for the pipeline, which turns it by `orientation` if it is a JPEG.
 
         Raises:
-            Unusable: the file is gone, broken, or of another size than when it was loaded.
+            Unusable: the file is not the one that was loaded.
             OSError: it cannot be read.
         """
-        if self.stamp is not None and stamp_of(self.encoded) != self.stamp:
-            header = read_header(self.encoded)
-            facts = (self.height, self.width, self.is_jpeg, self.orientation, self.with_pillow)
-            if header[:5] != facts:
-                raise Unusable("the image file is another one than when the data was loaded")
-        return as_bmp(self.stored()) if self.with_pillow else self.stored()
+        content = self.stored()
+        touched = self.stamp is not None and stamp_of(self.encoded) != self.stamp
+        if touched and digest_of(content) != self.digest:
+            raise Unusable("the image file was changed after the data was loaded")
+        return as_bmp(content) if self.with_pillow else content
 
 
 def stamp_of(file: Path) -> tuple[int, int] | None:
     """A file's size and time of change in nanoseconds; None if there is no such file."""
     try:
         status = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have such a name
         return None
     return status.st_size, status.st_mtime_ns
 
@@ -186,17 +180,6 @@ class DetectionData:
     def image_names(self) -> tuple[str, ...]:
         """File names in the data's order."""
         return tuple(record.name for record in self.records)
-
-    def image_name(self, image_id: int) -> str:
-        """File name of the image with this id.
-
-        Raises:
-            KeyError: no image has the id.
-        """
-        for record in self.records:
-            if record.image_id == image_id:
-                return record.name
-        raise KeyError(f"No image of {self.name} ({self.split}) has id {image_id}.")
 
     def problem_counts(self) -> dict[str, int]:
         """How many problems there are of each kind, the most frequent first."""

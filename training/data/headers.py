@@ -24,7 +24,7 @@ from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.progress import progress_bar
 
 # To be raised when `read_header` finds out something else; another Pillow may decode other files.
-VERSION = f"1-pillow-{PIL.__version__}"
+VERSION = f"2-pillow-{PIL.__version__}"
 WORKERS = min(16, 2 + (os.cpu_count() or 1))
 WAITING = 4 * WORKERS
 BAR_AFTER = 1.0
@@ -106,7 +106,7 @@ class HeaderCache:
             file = cache_file()
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(file, timeout=LOCK_SECONDS)
-            columns = "path text primary key, stamp text, header text"
+            columns = "path blob primary key, stamp text, header text"
             self._database.execute(f"create table if not exists headers ({columns})")
 
     def __enter__(self):
@@ -159,5 +159,6 @@ def cache_file() -> Path:
     return Path(base) / "harmonic-tf" / f"headers-{VERSION}.sqlite"
 
 
-def _key(file: Path) -> str:
-    return os.path.abspath(file)
+def _key(file: Path) -> bytes:
+    """A path, also one whose name is in no encoding."""
+    return os.fsencode(os.path.abspath(file))

@@ -1,12 +1,13 @@
 """An image's file: what it is, whether all of it is there, and how a viewer shows it.
 
-TensorFlow decodes JPEG, PNG and 24-bit BMP as a viewer shows them, once it is told how to turn
-them. All other kinds (BMP with a palette, GIF, WebP, TIFF, ...) are decoded by Pillow and handed on
-as a BMP in memory. The rules are in docs/data.md.
+TensorFlow decodes JPEG, which it is told how to turn, and upright PNG and 24-bit BMP as a viewer
+shows them. All else (turned PNG, BMP with a palette, GIF, WebP, TIFF, ...) is decoded by Pillow and
+handed on as a BMP in memory. The rules are in docs/data.md.
 """
 
 import hashlib
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -70,9 +71,9 @@ class Header(NamedTuple):
 def read_header(encoded: Path | bytes) -> Header:
     """Decodes an image once, to be sure that it can be, and tells what it is.
 
-    The check is at least as strict as the decoder: Pillow decodes all of the image (a JPEG at an
-    eighth of its size, which reads all of its data too); of a PNG, which Pillow takes with wrong
-    checksums, these are checked; a JPEG must have its end.
+    Pillow decodes all of the image (a JPEG at an eighth of its size, which reads all of its data
+    too); of a PNG, which Pillow takes with wrong checksums, these are checked; a JPEG must have its
+    end. What TensorFlow is to decode it decodes here, too; what it refuses is left to Pillow.
 
     Args:
         encoded: file, or its bytes.
@@ -84,7 +85,7 @@ def read_header(encoded: Path | bytes) -> Header:
         Unusable: no such file, not an image of a kind that is read, broken, or too large.
     """
     file = encoded if isinstance(encoded, Path) else None
-    if file is not None and not file.is_file():
+    if file is not None and not os.path.isfile(file):
         raise Unusable("missing image file", file)
     try:
         return _checked(encoded if file is None else file.read_bytes())
@@ -123,6 +124,8 @@ def blank(height: int, width: int) -> bytes:
 
 def exif_orientation(exif: bytes) -> int:
     """The orientation in a block of EXIF data, 1 to 8; 1 where it has none or is broken.
+
+    Read by hand as in the graph, for Pillow gives up on directories that are cut behind the tag.
 
     Args:
         exif: bytes. A TIFF directory, with or without the "Exif" that stands before it in a JPEG.
@@ -164,8 +167,13 @@ def _opened(encoded: bytes) -> Image.Image:
     return image
 
 
+def digest_of(content: bytes) -> str:
+    """Hash of a file's bytes."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
 def _checked(content: bytes) -> Header:
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    digest = digest_of(content)
     with _opened(content) as image:
         if image.format in ("JPEG", "MPO"):
             return _checked_jpeg(image, content, digest)
@@ -174,6 +182,7 @@ def _checked(content: bytes) -> Header:
         orientation = _orientation(image)
         shown = _upright(image)
     plain = orientation == 1 and (image.format == "PNG" or _is_plain_bmp(content))
+    plain = plain and _tensorflow_decodes(content, False)
     return Header(shown.height, shown.width, False, orientation, not plain, digest)
 
 
@@ -188,6 +197,7 @@ def _checked_jpeg(image: Image.Image, content: bytes, digest: str) -> Header:
     # 8 bits a channel; baseline, extended or progressive, with Huffman's codes.
     common = content[frame + 1 : frame + 2] in (b"\xc0", b"\xc1", b"\xc2")
     common &= content[frame + 4 : frame + 5] == b"\x08"
+    common = common and _tensorflow_decodes(content, True)
     if orientation >= 5:
         height, width = width, height
     return Header(height, width, common, orientation, not common, digest)
@@ -201,6 +211,9 @@ def _jpeg_segments(content: bytes) -> tuple[int, int]:
     """
     position, frame = 2, 0
     while position + 4 <= len(content) and content[position + 1] != 0xDA:
+        if content[position + 1] == 0xFF:  # to fill up
+            position += 1
+            continue
         if content[position + 1] in FRAMES:
             frame = position
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
@@ -227,6 +240,20 @@ def _is_plain_bmp(content: bytes) -> bool:
     fields = content[14:18], content[28:30], content[30:34]
     size, bits, compression = (int.from_bytes(field, "little") for field in fields)
     return content[:2] == b"BM" and size >= 40 and (bits, compression) == (24, 0)
+
+
+def _tensorflow_decodes(content: bytes, is_jpeg: bool) -> bool:
+    """Whether TensorFlow takes it, too; a JPEG at an eighth of its size."""
+    import tensorflow as tf
+
+    try:
+        if is_jpeg:
+            tf.io.decode_jpeg(content, channels=3, ratio=8)
+        else:
+            tf.io.decode_image(content, channels=3)
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 def _orientation(image: Image.Image) -> int:

@@ -320,7 +320,7 @@ def _mask_drawer(data: DetectionData, trained: list) -> Callable:
     """A function: index, whether flipped, numbers `(M,)`, boxes `(M, 4)` -> masks `(M, S, S)`.
 
     Numbers count the trained objects of the image; boxes are in its pixels. Masks are drawn anew
-    each time: to hold all of them would take gigabytes, to draw one takes a tenth of a millisecond.
+    each time: to hold all of them would take gigabytes.
     """
     segmentations = _segmentations(data, trained)
 

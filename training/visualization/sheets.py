@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from harmonic_tf.training.data.display import Display
+from harmonic_tf.training.data.images import blank
 from harmonic_tf.training.data.images import decode as decode_image
 from harmonic_tf.training.files import write_bytes
 from harmonic_tf.training.rle import as_rle, decode
@@ -55,7 +56,7 @@ def _draw_objects(record, data):
     shown, nothing = Display(*size), np.zeros(size, bool)
     masks = [decode(as_rle(mask, size)) if mask else nothing for mask in objects.segmentations]
     return draw_boxes(
-        shown.image(decode_image(record.read())),
+        shown.image(_image_of(record)),
         shown.boxes(objects.boxes),
         objects.classes,
         data.class_names,
@@ -74,7 +75,7 @@ def _draw_found(record, evaluation, data, score_threshold):
     corners[:, 2:] += corners[:, :2]
     shown = Display(record.height, record.width)
     return draw_boxes(
-        shown.image(decode_image(record.read())),
+        shown.image(_image_of(record)),
         shown.boxes(corners),
         [data.category_ids.index(item["category_id"]) for item in found],
         data.class_names,
@@ -82,6 +83,14 @@ def _draw_found(record, evaluation, data, score_threshold):
         shown.boxes(record.objects.boxes),
         [shown.mask(decode(item["segmentation"]) > 0) for item in found] if has_masks else None,
     )
+
+
+def _image_of(record):
+    """A record's image as a viewer shows it; grey if it cannot be read any more."""
+    try:
+        return decode_image(record.stored())
+    except Exception:  # Whatever it is, a sheet shows the other images.
+        return decode_image(blank(record.height, record.width))
 
 
 def _save(sheet, path):

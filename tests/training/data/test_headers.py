@@ -55,6 +55,13 @@ def test_files_are_looked_into_once_and_again_when_they_change(files, opened, ow
     assert cache_file().is_relative_to(own_cache)
 
 
+def test_a_name_in_no_encoding_is_remembered_too(tmp_path, opened):
+    file = tmp_path / os.fsdecode(b"\xff.jpg")
+    picture().save(file, "JPEG")
+    first, again = read_headers([file]), read_headers([file])
+    assert again == first and len(opened) == 1
+
+
 def test_nothing_is_written_beside_the_images(files):
     read_headers(files)
     assert sorted(files[0].parent.iterdir()) == files

@@ -11,7 +11,7 @@ from rectangles import (
     with_left_halves,
 )
 
-from harmonic_tf.training.data import load_data
+from harmonic_tf.training.data import Objects, load_data
 from harmonic_tf.training.evaluation.evaluator import evaluate_model
 from harmonic_tf.training.visualization.drawing import class_color
 from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_detection_sheet
@@ -53,6 +53,17 @@ def test_contact_sheets_of_any_number_of_images(tmp_path, count):
         assert sheet.width > 320 * min(count, 4)
         assert sheet.height > 240 * min(4, -(-count // 4))
         assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_an_image_that_is_gone_is_grey(tmp_path):
+    data = load_data("shapes:train=1")
+    record = dataclasses.replace(data.records[0], encoded=tmp_path / "gone.jpg")
+    without = Objects.of([])
+    record = dataclasses.replace(record, objects=without)
+    file = save_contact_sheet(dataclasses.replace(data, records=(record,)), tmp_path / "sheet.png")
+    with Image.open(file) as sheet:
+        colours, counts = np.unique(np.asarray(sheet).reshape(-1, 3), axis=0, return_counts=True)
+    assert colours[counts.argmax()].tolist() == [127, 127, 127]
 
 
 def test_a_contact_sheet_tints_masks(tmp_path):

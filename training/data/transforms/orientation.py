@@ -29,7 +29,7 @@ def orientation_of(encoded) -> tf.Tensor:
         int32 scalar, 1 to 8.
 
     Example:
-        >>> orientation_of(tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))).numpy()
+        >>> int(orientation_of(tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))))
         1
     """
     is_png = tf.equal(_piece(encoded, 0, 8), PNG_SIGNATURE)
@@ -38,9 +38,9 @@ def orientation_of(encoded) -> tf.Tensor:
             (tf.io.is_jpeg(encoded), lambda: _exif_in_jpeg(encoded)),
             (is_png, lambda: _exif_in_png(encoded)),
         ],
-        default=lambda: -1,
+        default=lambda: tf.constant(-1),
     )
-    return tf.cond(start < 0, lambda: 1, lambda: _tag(encoded, start))
+    return tf.cond(start < 0, lambda: tf.constant(1), lambda: _tag(encoded, start))
 
 
 def swaps_sides(orientation):
@@ -142,7 +142,8 @@ def _exif_in_jpeg(encoded):
         first=2,
         is_last=lambda here: here[1] == 0xDA,
         is_exif=is_exif,
-        length_of=lambda here: 2 + _number(here[2:4]),
+        # FF before a marker fills up.
+        length_of=lambda here: tf.where(here[1] == 0xFF, 1, 2 + _number(here[2:4])),
     )
 
 

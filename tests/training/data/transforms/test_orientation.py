@@ -45,7 +45,7 @@ def test_either_byte_order_and_form(order, kind):
     entries.append(struct.pack(f"{order}HHI", 0x0112, kind, 1) + value)
     mark = b"II*\0" if order == "<" else b"MM\0*"
     exif = b"Exif\0\0" + mark + struct.pack(f"{order}IH", 8, 2) + b"".join(entries)
-    comment = b"\xff\xfe" + struct.pack(">H", 6) + b"\xff\xe1\0\0"
+    comment = b"\xff\xfe" + struct.pack(">H", 6) + b"\xff\xe1\0\0" + b"\xff\xff"
     assert in_graph(jpeg_with(exif, before=comment)).numpy() == exif_orientation(exif) == 8
 
 
