@@ -70,6 +70,8 @@ def replacing(path):
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield aside
+        with aside.open("rb+") as file:  # or a power cut may leave an empty file
+            os.fsync(file.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -25,8 +25,8 @@ def claimed(folder):
     """Keeps a folder for this process, making it if need be.
 
     The system itself ends the claim when the process ends, however it ends: a lock file that a
-    killed process left behind stops no one. If something is raised while the folder holds nothing
-    but the lock, the folder goes, and so do the parents that were made for it.
+    killed process left behind stops no one. If at the end the folder holds nothing but the lock, it
+    goes, and so do the parents that were made for it.
 
     Args:
         folder: str or Path. The folder to claim.

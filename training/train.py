@@ -269,6 +269,8 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
                     progress.on_train_end()
                 save(ended=finished)
             save_model(model, folder / MODEL_FILE)
+        if train_data.broken:
+            say(f"{len(train_data.broken)} images to train on could not be read any more")
         if not finished:
             at = f"in epoch {loop.epoch + 1} of {recipe.epochs}"
             say(f"stopped {at}; {folder} can be used as it is")
@@ -291,6 +293,8 @@ def _report(folder, eval_data, extras, say):
                 f"{folder}: training is complete, but not its figures and export: {error}; "
                 f"--resume {folder} tries again, and leaves them out with --no-extras"
             ) from error
+    if eval_data.broken:
+        say(f"{len(eval_data.broken)} images could not be read; their objects count as not found")
     write_result(folder, result)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return result

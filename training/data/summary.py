@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harmonic_tf.training.console import plain_console
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.problems import problem_report
 from harmonic_tf.training.data.small import small_objects
@@ -21,12 +22,12 @@ def print_summary(data: DetectionData, console: Console | None = None):
 
     Args:
         data: DetectionData.
-        console: rich Console. Defaults to standard output.
+        console: rich Console. Defaults to standard output, names as they are.
 
     Example:
         >>> print_summary(load_data("shapes:train=20"))
     """
-    console = console or Console()
+    console = console or plain_console()
     for part in (_overview(data), _classes(data), _problems(data)):
         if part is not None:
             console.print(part)
@@ -97,15 +98,15 @@ def _classes(data: DetectionData) -> Table:
         table.add_column(heading, justify="right")
     classes = np.concatenate([record.objects.classes for record in data.records])
     boxes = np.concatenate([record.objects.boxes for record in data.records])
+    shown = np.concatenate([np.unique(record.objects.classes) for record in data.records])
     for index, name in enumerate(data.class_names):
         own = boxes[classes == index]
-        with_it = sum(index in record.objects.classes for record in data.records)
         median = np.median(own[:, 2:] - own[:, :2], axis=0) if len(own) else (np.nan, np.nan)
         table.add_row(
             name,
             str(len(own)),
             f"{100 * len(own) / max(1, len(boxes)):.1f} %",
-            str(with_it),
+            str(np.count_nonzero(shown == index)),
             *("-" if np.isnan(m) else f"{m:.0f} px" for m in median),
         )
     table.caption = "width and height: medians"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,6 +14,9 @@ from harmonic_tf.training.evaluation.detections import check_detector, detect
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.labels import write_labels
 
+_ASIDE = ".writing-"
+#: Seconds after which what a writer left aside is that of a killed one.
+ABANDONED = 24 * 3600
 # What `fit_image` decodes with TensorFlow alone; training and predict read more.
 IMAGE_KINDS = ("JPEG", "PNG", "BMP (24 bits, or 8 with a palette)", "GIF (first frame)")
 
@@ -117,7 +121,10 @@ def export_model(
     if target.exists():
         raise FileExistsError(f"{target}: this version is there already")
     folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    for left in folder.glob(f"{_ASIDE}*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=folder))
     try:
         servable = tf.Module(name="harmonic_tf")
         servable.weights = [weight.value for weight in model.variables]

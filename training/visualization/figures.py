@@ -90,6 +90,8 @@ def training_curves(history) -> Figure:
 def harmonic_factors(history) -> Figure:
     """The mean harmonic factors 1 + beta_r and 1 + beta_c of the positives: Figure 4 (a).
 
+    They are the paper's, also where the loss made others of beta (`factor_offset`, ...).
+
     Args:
         history: dict. With `beta_r` and `beta_c`, the means without the 1.
 
@@ -102,7 +104,7 @@ def harmonic_factors(history) -> Figure:
         "beta_c": r"$1 + \beta_c$, weighs the box's loss",
     }
     shifted = {key: 1 + history[key] for key in ("beta_r", "beta_c") if key in history}
-    _lines(axes, {**history, **shifted}, names, "mean harmonic factor")
+    _lines(axes, {**history, **shifted}, names, r"mean of the paper's factors, $1 + \beta$")
     axes.set_ylim(1, 2)
     return figure
 

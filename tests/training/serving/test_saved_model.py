@@ -1,8 +1,10 @@
 import io
 import json
+import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import keras
 import numpy as np
@@ -246,6 +248,16 @@ def test_versions_count_up_and_are_never_overwritten(tmp_path):
     with pytest.raises(FileExistsError, match="already"):
         export_model(RectangleFinder(), LABELS, tmp_path, name="m", version=3)
     assert export_model(RectangleFinder(), LABELS, tmp_path, name="m") == folder / "13"
+
+
+def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path):
+    old, young = (tmp_path / "m" / f".writing-{age}" for age in ("old", "young"))
+    for left in (old, young):
+        (left / "variables").mkdir(parents=True)
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    export_model(RectangleFinder(), LABELS, tmp_path, name="m")
+    assert sorted(child.name for child in (tmp_path / "m").iterdir()) == [".writing-young", "1"]
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
