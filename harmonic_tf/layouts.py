@@ -11,7 +11,7 @@ from keras import ops
 
 from harmonic_tf.coders import CODERS
 from harmonic_tf.ops import BACKGROUND, IGNORED
-from harmonic_tf.ops.one_hot import one_hot_sums
+from harmonic_tf.ops.one_hot import one_hot_classes
 
 # A one-hot row whose class cannot be told.
 MIXED = -3
@@ -216,14 +216,13 @@ class Layout:
 
     def _indices(self, tensor, start, columns):
         """Class indices `(B, A)` of one-hot columns: by the entry over 0.5."""
-        index, count, filled = one_hot_sums(tensor, start, columns)
-        if self.background == "first":
-            index = index - 1
-        elif self.background == "last":
-            index = ops.where(ops.equal(index, columns - 1), BACKGROUND, index)
+        classes = {
+            "first": (BACKGROUND, *range(columns - 1)),
+            "last": (*range(columns - 1), BACKGROUND),
+            None: tuple(range(columns)),
+        }[self.background]
         empty = IGNORED if self.empty_row == "ignored" else BACKGROUND
-        without = ops.where(filled > 0, MIXED, empty)
-        return ops.where(ops.equal(count, 1), index, ops.cast(without, index.dtype))
+        return one_hot_classes(tensor, start, classes, empty, MIXED)
 
 
 def layout_of(layout):

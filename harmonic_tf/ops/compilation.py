@@ -5,9 +5,8 @@ import os
 import keras
 from keras import ops
 
-# How many of the first tensor's numbers one core works on at a time: with what is computed from
-# them they fit its second-level cache.
-_NUMBERS_PER_CORE = 51_200
+# How many numbers one core works on at a time: they fit its second-level cache.
+_NUMBERS_PER_CORE = 204_800
 
 
 def compiled(function):
@@ -28,7 +27,7 @@ def compiled(function):
     return function
 
 
-def in_chunks(function, widths):
+def in_chunks(function, widths, computed):
     """Returns a function of rows that, on a CPU, works on some hundred rows at a time.
 
     XLA stores what a sum is made of before it sums. In chunks these intermediates are never larger
@@ -39,13 +38,15 @@ def in_chunks(function, widths):
         function: takes tensors `(rows, ...)` and returns a tuple of `(rows, width)`, in the dtype
             of the first tensor. A row may depend on the same row of the arguments only.
         widths: tuple of the `width` of each result.
+        computed: int. How many numbers `function` computes from each of the first tensor's.
     """
     if not _compiled_for_cpu():
         return function
 
     def run(*tensors):
         total = ops.shape(tensors[0])[0]
-        size = (os.cpu_count() or 1) * _NUMBERS_PER_CORE // tensors[0].shape[-1] + 1
+        numbers = (os.cpu_count() or 1) * _NUMBERS_PER_CORE // computed
+        size = numbers // tensors[0].shape[-1] + 1
         size = min(size, total) if isinstance(total, int) else ops.minimum(size, total)
 
         def step(start, *results):

@@ -103,7 +103,8 @@ def _compiled(settings, columns):
         *rows, slope = dense_rows(logits, labels(classes), settings)
         return ops.stack(rows, axis=-1), slope
 
-    dense_in_chunks = in_chunks(dense, (len(classification.Dense._fields) - 1, columns))
+    widths = len(classification.Dense._fields) - 1, columns
+    dense_in_chunks = in_chunks(dense, widths, computed=4)
 
     def read(logits, box_pred, classes, box_true):
         """What the logits tell of each row, the slopes by them, and the sums of the factors."""

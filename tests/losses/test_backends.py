@@ -54,7 +54,7 @@ def test_eager_graph_and_xla_agree(form, variation):
 
 def test_more_rows_than_a_core_takes_at_once(monkeypatch):
     """Also with a last chunk that is not full, and with sizes that change from call to call."""
-    monkeypatch.setattr(compilation, "_NUMBERS_PER_CORE", 40)
+    monkeypatch.setattr(compilation, "_NUMBERS_PER_CORE", 160)
     objective._compiled.cache_clear()
     for count in (7, 50):
         case = random_case("focal", seed=count, batch=3, rows=count)
