@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python examples/backends.py
     KERAS_BACKEND=torch python examples/backends.py
 
-It is the same script for all of them.
+Without KERAS_BACKEND it is TensorFlow. The others are `pip install jax` and `pip install torch`.
 """
 
 import keras

@@ -51,9 +51,9 @@ def match(boxes, classes, anchors):
 
 def offsets(boxes, anchors, variance):
     """Centres in anchor sizes and log ratios of sizes, `(B, A, 4)` as x, y, width, height."""
-    (centres, sizes), (anchor_centres, anchor_sizes) = (
-        ((b[..., :2] + b[..., 2:]) / 2, b[..., 2:] - b[..., :2]) for b in (boxes[:, None], anchors)
-    )
+    boxes = boxes[:, None]
+    sizes, anchor_sizes = boxes[..., 2:] - boxes[..., :2], anchors[:, 2:] - anchors[:, :2]
+    centres, anchor_centres = boxes[..., :2] + sizes / 2, anchors[:, :2] + anchor_sizes / 2
     moved, grown = (centres - anchor_centres) / anchor_sizes, np.log(sizes / anchor_sizes)
     return np.concatenate([moved, grown], axis=-1) / np.array(variance, "float32")
 

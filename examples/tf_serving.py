@@ -2,11 +2,15 @@
 
     python examples/tf_serving.py
 
-writes `saved_models/rectangles/1` and says what a server would answer. To have one do it:
+writes `saved_models/rectangles/1` (2 the next time), `saved_models/request.json`, and what a server
+would answer. To have one do it:
 
     docker run -p 8501:8501 -v "$PWD/saved_models/rectangles:/models/rectangles" \
         -e MODEL_NAME=rectangles tensorflow/serving
     curl -d @saved_models/request.json http://localhost:8501/v1/models/rectangles:predict
+
+It answers {"predictions": [...]}, for each image `boxes` as x1, y1, x2, y2 in its own pixels,
+`scores`, `classes` and `num_detections`; what lies beyond these is filled with -1.
 """
 
 import base64
@@ -50,4 +54,5 @@ predictions = [
     {name: values[i].numpy().tolist() for name, values in found.items()}
     for i in range(len(received))
 ]
-print(f"{folder} answers:\n{json.dumps({'predictions': predictions}, indent=2)}")
+for prediction in predictions:
+    print(json.dumps(prediction))

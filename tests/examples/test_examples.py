@@ -14,8 +14,12 @@ import pytest
 import tensorflow as tf
 from run_example import EXAMPLES, goes_on, run
 
+from harmonic_tf.boxes import decode
+
 HERE = Path(__file__).parent
 LAYOUTS = ["keras_io_retinanet", "ssd_keras", "ssd_tf2", "keras_retinanet", "efficientdet"]
+# Which of two outputs are the boxes and which the classes.
+JOINED = {"keras_retinanet": (0, 1), "efficientdet": (1, 0)}
 
 
 def run_in_a_process(name, backend="tensorflow"):
@@ -38,6 +42,11 @@ def test_layout(name):
     values = run(name)
     assert values["loss"].get_config()["layout"] == name
     goes_on(values)
+    if name in JOINED:
+        apart = values[name.removeprefix("keras_")].predict(values["images"], verbose=0)
+        joined = values["model"].predict(values["images"], verbose=0)
+        parts = [apart[i] for i in JOINED[name]]
+        np.testing.assert_array_equal(joined, np.concatenate(parts, axis=-1))
 
 
 def test_model_garden():
@@ -96,9 +105,28 @@ def test_tf_serving(tmp_path, monkeypatch):
         assert answer["classes"] == expected["classes"][i].tolist()
 
 
-def test_every_example_is_in_the_table_and_is_run_here():
+def test_targets_are_those_of_the_library(monkeypatch):
+    """Every kind of row is among them, and offsets are what the library decodes."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from drawn_rectangles import anchor_grid, draw, match, offsets
+
+    images, boxes, classes = draw()
+    anchors = anchor_grid(8, 16, 28)
+    assert anchors[:2].tolist() == [[-4, -4, 12, 12], [-10, -10, 18, 18]]
+    learned = match(boxes, classes, anchors)
+    assert set(np.unique(learned)) == {-2, -1, 0, 1, 2}
+    assert (learned.max(axis=1) == classes).all()
+    variance = (0.1, 0.1, 0.2, 0.2)
+    decoded = decode(offsets(boxes, anchors, variance)[..., [1, 0, 3, 2]], anchors, variance)
+    assert decoded.shape == (64, 128, 4)
+    np.testing.assert_allclose(decoded, np.tile(boxes[:, None], (1, 128, 1)), atol=1e-3)
+    x1, y1, x2, y2 = boxes[0].astype(int)
+    assert (images[0, y1:y2, x1:x2, classes[0]] == 1).all() and images[0].min() < 0.3
+
+
+def test_every_example_is_in_the_table_and_is_run():
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    tests = Path(__file__).read_text(encoding="utf-8")
+    tests = "".join(file.read_text(encoding="utf-8") for file in HERE.glob("*.py"))
     for script in EXAMPLES.glob("*.py"):
         assert f"[`{script.name}`]({script.name})" in table
         assert f'"{script.stem}"' in tests or script.stem == "drawn_rectangles"

@@ -15,6 +15,7 @@ from harmonic_tf import Layout, pack
 from harmonic_tf.layouts import LAYOUTS, config_of, fitting_layouts, layout_of
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss, TaskContrastiveLoss
 from harmonic_tf.metrics import InconsistencyCoefficient, MeanScore
+from harmonic_tf.ops.one_hot import one_hot_classes
 
 pytestmark = pytest.mark.usefixtures("without_compiling")
 every_name = pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "model_garden"])
@@ -257,6 +258,20 @@ def soft_case(row):
 def test_one_hot_rows_are_read_by_their_largest_entry(row, p):
     loss = DetectionLoss(layout=SOFT)
     assert float(loss(*soft_case(row))) == pytest.approx(-np.log(p), rel=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 80, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_hot_rows_of_many_columns_are_read_exactly(columns, dtype):
+    """Also where every other entry is as large as it may be."""
+    hot = np.eye(columns)
+    rows = np.concatenate([hot, np.where(hot == 1, 0.6, 0.5), np.full((1, columns), 0.5)])
+    rows = np.concatenate([rows, np.zeros((1, columns)), np.full((1, columns), np.nan)])
+    tensor = np.pad(rows, ((0, 0), (3, 1)), constant_values=9.0)[None].astype(dtype)
+    numbers = tuple(range(-1, columns - 1))
+    read = ops.convert_to_numpy(one_hot_classes(tensor, 3, numbers, empty=-2, mixed=-3))
+    assert read.dtype == dtype
+    assert read[0].tolist() == [*numbers, *numbers, -3, -2, -3]
 
 
 def test_mixed_up_one_hot_rows_are_refused():
