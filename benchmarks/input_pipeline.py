@@ -4,8 +4,9 @@
 
 Every variant reads the same files; repetitions take turns, so that whatever else the machine does
 meets all variants alike. The floor is to read, decode and resize (bilinear) in the same parallel
-`tf.data` form, without boxes. Images a second are medians; CPU time an image, the least of all
-repetitions, is the fairer measure where the cores are shared.
+`tf.data` form, without boxes. Under "cache", images are kept at the network's size. Images a second
+are medians; CPU time an image, the least of all repetitions, is the fairer measure where the cores
+are shared.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from harmonic_tf.training.data import Augmentation, eval_batches, load_data, train_batches
 from harmonic_tf.training.data.formats.shapes import ShapesOptions, draw
+from harmonic_tf.training.data.resized import resized_data
 
 
 def write_voc_folder(root: Path, pictures: int) -> None:
@@ -72,11 +74,16 @@ def variants(data, image_size, batch_size: int, resize: str) -> dict:
         "same, antialiased": lambda _: smooth,
         "eval_batches": lambda _: evaluation,
     }
+    kept = {
+        f", cache {place}": resized_data(data, image_size, resize, place)
+        for place in ("memory", "disk")
+    }
     for name in ("none", "light", "ssd"):
         augmentation = getattr(Augmentation, name)()
-        epochs[f"train_batches, {name}"] = train_batches(
-            data, image_size, batch_size, resize, augmentation
-        )
+        for where, images in {"": data, **kept}.items():
+            epochs[f"train_batches, {name}{where}"] = train_batches(
+                images, image_size, batch_size, resize, augmentation
+            )
     return epochs
 
 
@@ -140,6 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.data:
             write_voc_folder(Path(folder), arguments.images)
+        os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         data = load_data(arguments.data or f"voc:{folder}")
         epochs = variants(data, image_size, arguments.batch_size, arguments.resize)
         turns = measure(epochs, arguments.batch_size, arguments.repetitions)

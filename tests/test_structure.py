@@ -33,7 +33,7 @@ FLOORS = {
         ["visualization"],
         ["evaluation", "evaluate"],
         ["data"],
-        ["console", "errors", "progress", "files", "labels", "rle"],
+        ["console", "errors", "progress", "files", "labels", "locking", "rle"],
     ],
 }
 #: Package -> the packages above it, of which it imports nothing.

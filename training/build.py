@@ -5,7 +5,9 @@ import logging
 import keras
 import tensorflow as tf
 
+from harmonic_tf.training.console import line_console
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
+from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
 from harmonic_tf.training.losses import build_loss
 
@@ -51,7 +53,10 @@ def build_model(recipe, num_classes):
 
 
 def build_batches(recipe, data, model):
-    """The recipe's training images as `model` takes them."""
+    """The recipe's training images as `model` takes them, kept decoded if it says so."""
+    if recipe.cache != "none":
+        size, say = model.image_size, line_console().print
+        data = resized_data(data, size, model.resize, recipe.cache, say)
     return train_batches(
         data,
         image_size=model.image_size,

@@ -91,6 +91,10 @@ class Settings:
     """Last pyramid level, such as P3, up to which the backbone is not trained."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: only where it starts from trained weights."""
+    cache: Literal["none", "memory", "disk"] = "none"
+    """Keep training images decoded, at the network's size, in memory or on disk (the user's cache
+    folder, for later runs and for all runs of a comparison). What augmentation draws is drawn on
+    these in every epoch: a crop enlarges their pixels, and original ones are not read again."""
     evaluate_every: int = 10
     """Epochs between evaluations. The last epoch is always evaluated."""
     strategy: Literal["none", "mirrored"] = "none"

@@ -155,6 +155,21 @@ def test_a_stopped_run_is_usable_and_goes_on_exactly(tmp_path, steps, whole, cap
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_stopped_run_goes_on_exactly_on_images_that_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole = train(replace(RECIPE, cache="memory"), tmp_path / "whole", extras=False).folder
+    assert f"images: {12 * (54 + 16 * 48)} bytes in memory\n" in capsys.readouterr().out
+    folder = tmp_path / "stopped"
+    recipe = replace(RECIPE, cache="disk")
+    train(recipe, folder, extras=False, callbacks=[InterruptAfter(7)])
+    (kept,) = (tmp_path / "cache/harmonic-tf").glob("images-*")
+    resume(folder, extras=False)
+    assert f"images: kept in {kept}\n" in capsys.readouterr().out
+    first, second = (load_model_and_labels(f)[0].get_weights() for f in (whole, folder))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_going_on_with_a_finished_run_does_nothing(whole, capsys):
     before = (whole.folder / "model.keras").stat().st_mtime_ns
     assert resume(whole.folder).finished

@@ -94,6 +94,8 @@ class Sample:
         with_pillow: bool. TensorFlow does not decode it as a viewer shows it.
         digest: str. Hash of the file's bytes, empty if it is not known.
         stamp: tuple or None. The file's size and time of change when it was checked.
+        mask_scale: (float, float), (x, y). The image's pixels for a pixel of the image that the
+            objects' segmentations were drawn on.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Sample:
     with_pillow: bool = False
     digest: str = ""
     stamp: tuple[int, int] | None = None
+    mask_scale: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(cls, name: str, image_id: int, header: Header, encoded, objects: Objects) -> "Sample":

@@ -114,12 +114,29 @@ def decode(encoded: bytes) -> Image.Image:
 
 def as_bmp(encoded: bytes) -> bytes:
     """An image, as a viewer shows it, in a form that every decoder reads the same way."""
-    return _bmp(decode(encoded))
+    return to_bmp(decode(encoded))
 
 
 def blank(height: int, width: int) -> bytes:
     """A grey image, in the place of one that cannot be read any more."""
-    return _bmp(Image.new("RGB", (width, height), GREY))
+    return to_bmp(Image.new("RGB", (width, height), GREY))
+
+
+def to_bmp(image: Image.Image) -> bytes:
+    """An RGB image as a BMP file of `bmp_size` bytes."""
+    content = io.BytesIO()
+    image.save(content, "BMP")
+    return content.getvalue()
+
+
+def bmp_size(height: int, width: int) -> int:
+    """Bytes of a BMP of 24 bits a pixel, whose rows are filled up to multiples of 4.
+
+    Example:
+        >>> bmp_size(2, 3), len(blank(2, 3))
+        (78, 78)
+    """
+    return 54 + height * ((3 * width + 3) // 4 * 4)
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -287,9 +304,3 @@ def _over_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-
-
-def _bmp(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, "BMP")
-    return content.getvalue()

@@ -1,14 +1,13 @@
 """From data to batches: `tf.data`, decoded lazily, the same for the same seed."""
 
 import logging
-import os
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from harmonic_tf.training.data.dataset import DetectionData
-from harmonic_tf.training.data.images import blank
+from harmonic_tf.training.data.reading import PARALLEL, fixed_pipeline, orientations, reader
 from harmonic_tf.training.data.segmentation import MASK_SIZE, frame_mask
 from harmonic_tf.training.data.small import small_objects
 from harmonic_tf.training.data.transforms import augmentation as augment
@@ -104,7 +103,7 @@ class TrainBatches:
         classes = _table(data, "classes", room, trained)
         sizes = tf.constant([(record.height, record.width) for record in data.records])
         are_jpeg = tf.constant([record.is_jpeg for record in data.records])
-        read, orientation_of = _reader(data), _orientations(data)
+        read, orientation_of = reader(data), orientations(data)
         draw_masks = _mask_drawer(data, trained) if masks else None
 
         @tf.function(autograph=False)
@@ -146,12 +145,12 @@ class TrainBatches:
             tf.data.Dataset.from_tensor_slices(order.astype(np.int32))
             .batch(self._batch_size, drop_remainder=True)
             .enumerate()
-            .map(lambda number, indices: self._plan(number, indices, epoch_seed), **_PARALLEL)
+            .map(lambda number, indices: self._plan(number, indices, epoch_seed), **PARALLEL)
             .unbatch()
-            .map(self._show, **_PARALLEL)
+            .map(self._show, **PARALLEL)
             .batch(self._batch_size, drop_remainder=True)
             .prefetch(PREFETCHED_BATCHES)
-            .with_options(_fixed_pipeline())
+            .with_options(fixed_pipeline())
         )
 
 
@@ -193,7 +192,7 @@ def eval_batches(
     annotations = ("boxes", "classes", "crowd", "difficult", "area")
     tables = {name: _table(data, name, room) for name in annotations}
     ids = tf.constant([record.image_id for record in data.records], tf.int64)
-    read, orientation_of = _reader(data), _orientations(data)
+    read, orientation_of = reader(data), orientations(data)
 
     def image_of(index):
         encoded, _ = read(index)
@@ -207,11 +206,11 @@ def eval_batches(
 
     return (
         tf.data.Dataset.range(len(data), output_type=tf.int32)
-        .map(image_of, **_PARALLEL)
+        .map(image_of, **PARALLEL)
         .batch(batch_size)
         .map(with_objects)
         .prefetch(PREFETCHED_BATCHES)
-        .with_options(_fixed_pipeline())
+        .with_options(fixed_pipeline())
     )
 
 
@@ -231,54 +230,9 @@ def network_boxes(batch: dict) -> dict:
     return {"boxes": boxes, "classes": classes}
 
 
-# A fixed number, as AUTOTUNE starts each epoch from 1 and many an epoch is over before it settles.
-_PARALLEL = {"num_parallel_calls": max(2, os.cpu_count() or 1), "deterministic": True}
-
-
-def _fixed_pipeline() -> tf.data.Options:
-    """No tuning, and of all rewriting the useful one: the rest costs a tenth of a short epoch."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    options.experimental_optimization.map_and_batch_fusion = True
-    return options
-
-
 def _check_resize(resize: str):
     if resize not in RESIZE_MODES:
         raise ValueError(f"resize must be one of {RESIZE_MODES}, received {resize!r}.")
-
-
-def _reader(data: DetectionData) -> Callable:
-    """A function: index -> the encoded image, and whether it is the one that was loaded.
-
-    Where it is not (gone, cut, replaced since), a grey image of the same size takes its place.
-    """
-
-    def read_one(index):
-        record = data.records[index]
-        try:
-            return record.read_again(), True
-        except Exception as error:  # Whatever it is, it must not end a training.
-            data.note_broken(record, str(error))
-            swaps = record.orientation >= 5 and not record.with_pillow
-            size = (record.height, record.width)
-            return blank(*(size[::-1] if swaps else size)), False
-
-    def read(index):
-        content, is_whole = tf.numpy_function(read_one, [index], (tf.string, tf.bool))
-        return tf.ensure_shape(content, []), tf.ensure_shape(is_whole, [])
-
-    return read
-
-
-def _orientations(data: DetectionData) -> Callable:
-    """A function: index -> how TensorFlow is to turn the image."""
-    orientations = [1 if r.with_pillow else r.orientation for r in data.records]
-    if set(orientations) == {1}:
-        return lambda index: 1
-    table = tf.constant(orientations)
-    return lambda index: table[index]
 
 
 def _trained(data: DetectionData, masks: bool) -> list:
@@ -323,8 +277,10 @@ def _mask_drawer(data: DetectionData, trained: list) -> Callable:
     each time: to hold all of them would take gigabytes.
     """
     segmentations = _segmentations(data, trained)
+    scales = np.array([2 * record.mask_scale for record in data.records], np.float32)
 
     def draw(index, numbers, boxes):
+        boxes = boxes / scales[index]
         masks = np.zeros((len(numbers), MASK_SIZE, MASK_SIZE), np.uint8)
         for row in np.flatnonzero(numbers >= 0):
             masks[row] = frame_mask(segmentations[index][numbers[row]], boxes[row])
