@@ -86,9 +86,10 @@ class StageLosses:
     ):
         """The sum of all stages' losses on a batch, and the layers' own; updates the metrics.
 
+        Of `x`, the images, only the size is read; without them it is that of the network's input.
         In evaluation the samples that stages learn from are not random.
         """
-        image_size = image_size_of(x)
+        image_size = self.image_size if x is None else image_size_of(x)
         truth = self._ground_truth(y, image_size)
         sample_weight = read_sample_weight(sample_weight)
         seed = self.seed_generator if training else None

@@ -5,10 +5,12 @@ import logging
 import keras
 import tensorflow as tf
 
+from harmonic_tf.models.heads import freeze_backbone, head_network
 from harmonic_tf.training.console import line_console
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
+from harmonic_tf.training.features import FeatureBatches, kept_features
 from harmonic_tf.training.losses import build_loss
 
 
@@ -40,7 +42,7 @@ def build_model(recipe, num_classes):
     from harmonic_tf.models.layers.dtype_policy import dtype_policy
 
     with dtype_policy(recipe.precision):
-        return models.from_preset(
+        model = models.from_preset(
             recipe.model,
             num_classes=num_classes,
             backbone=recipe.backbone,
@@ -50,22 +52,35 @@ def build_model(recipe, num_classes):
             image_size=recipe.image_size,
             **({} if recipe.resize is None else {"resize": recipe.resize}),
         )
+    if recipe.cache_features:
+        freeze_backbone(model)
+    return model
 
 
 def build_batches(recipe, data, model):
-    """The recipe's training images as `model` takes them, kept decoded if it says so."""
-    if recipe.cache != "none":
-        size, say = model.image_size, line_console().print
-        data = resized_data(data, size, model.resize, recipe.cache, say)
+    """The recipe's training images as `model` takes them, or what is kept of them instead."""
+    augmentation, say = getattr(Augmentation, recipe.augmentation)(), line_console().print
+    if recipe.cache_features:
+        features = kept_features(
+            data, model, augmentation, recipe.cache_features, recipe.cache, say
+        )
+        return FeatureBatches(features, recipe.batch_size, recipe.seed)
+    if recipe.cache in ("memory", "disk"):
+        data = resized_data(data, model.image_size, model.resize, recipe.cache, say)
     return train_batches(
         data,
         image_size=model.image_size,
         batch_size=recipe.batch_size,
         resize=model.resize,
-        augmentation=getattr(Augmentation, recipe.augmentation)(),
+        augmentation=augmentation,
         seed=recipe.seed,
         masks=model.has_masks,
     )
+
+
+def build_network(recipe, model):
+    """What the recipe's batches go into: the heads for kept features, None for the whole model."""
+    return head_network(model) if recipe.cache_features else None
 
 
 def build_strategy(recipe):

@@ -31,6 +31,8 @@ class Loop:
             over the replicas is the loss (13) of the global batch.
         clip_norm: float. Longest gradient allowed, over all weights and replicas together.
         strategy: tf.distribute.Strategy or None. Defaults to `None`: one device.
+        network: Keras model or None. What batches go into, and whose predictions the loss is of,
+            such as the model's heads on feature maps. Defaults to `None`: the model, on images.
 
     Attributes:
         variables: list of tf.Variable. All that a stopped run needs to go on exactly: weights,
@@ -45,12 +47,12 @@ class Loop:
     ```
     """
 
-    def __init__(self, model, clip_norm, strategy=None):
+    def __init__(self, model, clip_norm, strategy=None, network=None):
         self.model = model
         self.strategy = strategy or tf.distribute.get_strategy()
         with self.strategy.scope():
             model.optimizer.build(model.trainable_variables)
-        self._train_step = make_train_step(model, clip_norm, self.strategy)
+        self._train_step = make_train_step(model, clip_norm, self.strategy, network)
         self._epoch = tf.Variable(0, dtype=tf.int64)
         self._step = tf.Variable(0, dtype=tf.int64)
         self._loss_sum = tf.Variable(0.0, dtype=tf.float64)
@@ -165,7 +167,7 @@ class Loop:
         return {"learning_rate": float(rate), **parts, "loss": self._mean_loss()}
 
 
-def make_train_step(model, clip_norm, strategy):
+def make_train_step(model, clip_norm, strategy, network=None):
     """Compiles one step of training over all replicas.
 
     Gradients are summed over the replicas, then clipped by their global norm, then applied, so
@@ -176,18 +178,20 @@ def make_train_step(model, clip_norm, strategy):
         model: compiled detector, as for `Loop`.
         clip_norm: float. Longest gradient allowed.
         strategy: tf.distribute.Strategy.
+        network: as for `Loop`.
 
     Returns:
-        Function of a distributed batch `(images, {"boxes", "classes"})`; returns the scalar loss
-        of the global batch.
+        Function of a distributed batch `(images, {"boxes", "classes"})`, or of one whose first part
+        `network` takes; returns the scalar loss of the global batch.
     """
     variables = model.trainable_variables
     tensors = [variable.value for variable in variables]
 
     def replica_step(batch):
-        images, labels = batch
+        inputs, labels = batch
+        images = inputs if network is None else None
         with tf.GradientTape() as tape:
-            raw = model(images, training=True)
+            raw = (network or model)(inputs, training=True)
             loss = model.compute_loss(x=images, y=labels, y_pred=raw, training=True)
         gradients = tape.gradient(loss, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         replicas = tf.distribute.get_replica_context()

@@ -91,10 +91,15 @@ class Settings:
     """Last pyramid level, such as P3, up to which the backbone is not trained."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: only where it starts from trained weights."""
-    cache: Literal["none", "memory", "disk"] = "none"
+    cache: Literal["none", "memory", "disk"] | None = None
     """Keep training images decoded, at the network's size, in memory or on disk (the user's cache
     folder, for later runs and for all runs of a comparison). What augmentation draws is drawn on
-    these in every epoch: a crop enlarges their pixels, and original ones are not read again."""
+    these in every epoch: a crop enlarges their pixels, and original ones are not read again.
+    None: none, or disk with --cache-features."""
+    cache_features: int | None = None
+    """Keep the backbone's feature maps of so many fixed augmentations of each training image, as
+    16-bit numbers, and train on these: the heads alone, at a fraction of an epoch's time. All of
+    the backbone is frozen. The augmentations are the same for all seeds."""
     evaluate_every: int = 10
     """Epochs between evaluations. The last epoch is always evaluated."""
     strategy: Literal["none", "mirrored"] = "none"
@@ -122,7 +127,7 @@ class Recipe(Settings):
 
     def __post_init__(self):
         object.__setattr__(self, "loss", normal_form(self.loss))
-        for field in ("epochs", "batch_size", "evaluate_every"):
+        for field in ("epochs", "batch_size", "evaluate_every", "cache_features"):
             _require(self, field, lambda value: value >= 1, "at least 1")
         for field in ("learning_rate", "clip_norm"):
             _require(self, field, lambda value: value > 0, "greater than 0")
@@ -163,7 +168,8 @@ def resolve(recipe: Recipe) -> Recipe:
         Recipe. None is left only where the data source or the model itself decides.
 
     Raises:
-        UserError: If there is no such preset, or the loss has no such settings.
+        UserError: If there is no such preset, the loss has no such settings, or features are to be
+            kept nowhere or of random weights.
 
     Example:
 
@@ -178,7 +184,18 @@ def resolve(recipe: Recipe) -> Recipe:
     chosen["data"] = absolute_spec(recipe.data)  # to be found from any folder
     if recipe.weights == "auto":
         chosen["weights"], _ = backbone_weights(recipe)
-    return dataclasses.replace(recipe, **chosen)
+    if recipe.cache is None:
+        chosen["cache"] = "disk" if recipe.cache_features else "none"
+    resolved = dataclasses.replace(recipe, **chosen)
+    if resolved.cache_features:
+        _require(resolved, "cache", lambda value: value != "none", "memory or disk for features")
+        _require(
+            resolved,
+            "weights",
+            lambda value: value != "none",
+            "trained weights under features that stay as they are",
+        )
+    return resolved
 
 
 def backbone_weights(recipe: Recipe):

@@ -13,6 +13,7 @@ import keras
 from harmonic_tf.training.build import (
     build_batches,
     build_model,
+    build_network,
     build_strategy,
     compile_model,
     load_both,
@@ -224,7 +225,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
             "lower it, or train for more epochs"
         )
     compile_model(model, recipe, steps, strategy)
-    loop = Loop(model, recipe.clip_norm, strategy)
+    loop = Loop(model, recipe.clip_norm, strategy, build_network(recipe, model))
     if state:
         with as_user_error():
             state.restore(loop.variables)

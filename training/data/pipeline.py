@@ -139,7 +139,16 @@ class TrainBatches:
 
     def __call__(self, epoch: int) -> tf.data.Dataset:
         """One epoch; the same for the same epoch, whenever and wherever it is asked for."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
+        return self._batches(
+            np.random.default_rng([self._seed, epoch]).permutation(self._count), epoch
+        )
+
+    def in_order(self, epoch: int) -> tf.data.Dataset:
+        """One epoch's variation of all images in the data's order; the first ones fill it up."""
+        batches = -(-self._count // self._batch_size)
+        return self._batches(np.arange(batches * self._batch_size) % self._count, epoch)
+
+    def _batches(self, order, epoch):
         epoch_seed = tf.constant([self._seed, epoch], tf.int32)
         return (
             tf.data.Dataset.from_tensor_slices(order.astype(np.int32))
