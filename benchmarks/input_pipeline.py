@@ -1,12 +1,17 @@
 """Images a second of the training input pipeline, beside decoding and resizing alone.
 
     python benchmarks/input_pipeline.py [--data voc:DIR] [--image-size 160 208] [--repetitions 7]
+                                        [--training]
 
 Every variant reads the same files; repetitions take turns, so that whatever else the machine does
 meets all variants alike. The floor is to read, decode and resize (bilinear) in the same parallel
 `tf.data` form, without boxes. Under "cache", images are kept at the network's size. Images a second
 are medians; CPU time an image, the least of all repetitions, is the fairer measure where the cores
 are shared.
+
+With --training, epochs of training take turns instead: of all of `ssd_tiny` on `efficientnet_lite0`
+(random weights take the same time), of that with its backbone frozen, and on features that are kept
+(`--cache-features`).
 """
 
 import argparse
@@ -14,6 +19,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -25,9 +31,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from harmonic_tf import models
+from harmonic_tf.losses import HarmonicDetLoss
+from harmonic_tf.models.heads import freeze_backbone, head_network
 from harmonic_tf.training.data import Augmentation, eval_batches, load_data, train_batches
 from harmonic_tf.training.data.formats.shapes import ShapesOptions, draw
 from harmonic_tf.training.data.resized import resized_data
+from harmonic_tf.training.features import FeatureBatches, kept_features
+from harmonic_tf.training.loop import make_train_step
 
 
 def write_voc_folder(root: Path, pictures: int) -> None:
@@ -87,6 +98,36 @@ def variants(data, image_size, batch_size: int, resize: str) -> dict:
     return epochs
 
 
+def trainings(data, image_size, batch_size: int, resize: str) -> dict:
+    """Name -> function of the repetition's number, returning one epoch, trained on as it goes."""
+    light = Augmentation.light()
+    epochs = {}
+    for name in ("all of it", "frozen backbone", "features"):
+        model = models.from_preset(
+            "ssd_tiny",
+            num_classes=len(data.class_names),
+            backbone="efficientnet_lite0",
+            freeze_batch_norm=True,
+            image_size=image_size,
+            resize=resize,
+        )
+        if name != "all of it":
+            freeze_backbone(model)
+        model.compile("adamw", loss=HarmonicDetLoss())
+        on_features = name == "features"
+        if on_features:
+            started = time.process_time()
+            batches = FeatureBatches(kept_features(data, model, light, 1, "disk"), batch_size, 1)
+            cost = 1000 * (time.process_time() - started) / len(data)
+            print(f"made once, for each augmentation: {cost:.1f} CPU ms/image")
+        else:
+            batches = train_batches(data, image_size, batch_size, resize, light)
+        network = head_network(model) if on_features else None
+        step = make_train_step(model, 10.0, tf.distribute.get_strategy(), network)
+        epochs[name] = lambda number, batches=batches, step=step: map(step, batches(number))
+    return epochs
+
+
 class Turn(NamedTuple):
     """One epoch's cost, in seconds an image."""
 
@@ -94,7 +135,7 @@ class Turn(NamedTuple):
     cpu: float
 
 
-def drain(epoch: tf.data.Dataset, batch_size: int) -> Turn:
+def drain(epoch: Iterable, batch_size: int) -> Turn:
     """Runs through one epoch."""
     wall, cpu = time.perf_counter(), time.process_time()
     images = batch_size * sum(1 for _ in epoch)
@@ -115,12 +156,12 @@ def measure(epochs: dict, batch_size: int, repetitions: int) -> dict[str, list[T
 def report(turns: dict[str, list[Turn]], title: str) -> Table:
     """The table; ratios of wall time are medians of the ratios within a repetition."""
     table = Table("pipeline", title=title, title_justify="left")
-    for heading in ("images/s", "wall / floor", "CPU ms/image", "CPU / floor"):
+    for heading in ("images/s", "wall / first", "CPU ms/image", "CPU / first"):
         table.add_column(heading, justify="right")
-    floor = next(iter(turns.values()))
-    least = min(turn.cpu for turn in floor)
+    first = next(iter(turns.values()))
+    least = min(turn.cpu for turn in first)
     for name, own in turns.items():
-        ratio = statistics.median(t.wall / f.wall for t, f in zip(own, floor, strict=True))
+        ratio = statistics.median(t.wall / f.wall for t, f in zip(own, first, strict=True))
         cpu = min(turn.cpu for turn in own)
         table.add_row(
             name,
@@ -142,6 +183,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--resize", choices=("stretch", "letterbox"), default="stretch")
     parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--training", action="store_true", help="epochs of training")
     arguments = parser.parse_args()
     image_size = tuple(arguments.image_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +191,8 @@ def main() -> None:
             write_voc_folder(Path(folder), arguments.images)
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         data = load_data(arguments.data or f"voc:{folder}")
-        epochs = variants(data, image_size, arguments.batch_size, arguments.resize)
+        compared = trainings if arguments.training else variants
+        epochs = compared(data, image_size, arguments.batch_size, arguments.resize)
         turns = measure(epochs, arguments.batch_size, arguments.repetitions)
     name = data.name if arguments.data else "shapes as JPEG"
     title = (
