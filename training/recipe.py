@@ -73,8 +73,9 @@ class Settings:
     """Decoupled decay of kernels (not of biases or normalisation), times the learning rate."""
     clip_norm: float = 10.0
     """Longest gradient, over all weights and replicas together; longer ones are scaled down."""
-    augmentation: Literal["light", "ssd", "none"] | None = None
-    """Random changes to training images: light (flip, zoom, brightness), ssd, or none."""
+    augmentation: Literal["light", "light_mosaic", "ssd", "none"] | None = None
+    """Random changes to training images: light (flip, zoom, brightness), light_mosaic (half of them
+    then become mosaics of four), ssd, or none."""
     image_size: tuple[int, int] | None = None
     """Height and width of the network's input in pixels. None: the preset's."""
     resize: Literal["stretch", "letterbox"] | None = None

@@ -22,6 +22,7 @@ from harmonic_tf.training.data.transforms.geometry import (
     place,
     place_boxes,
 )
+from harmonic_tf.training.data.transforms.mosaic import add_mosaics
 from harmonic_tf.training.data.transforms.render import fit_image, render
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def train_batches(
         resize: str. "stretch" or "letterbox".
         augmentation: Augmentation or None for none.
         seed: int. With the epoch, it decides the order and every random draw.
-        max_boxes: int or None. M, the room for boxes. Defaults to the fullest image's number.
+        max_boxes: int or None. M, the room for boxes. Defaults to the fullest image's number. With
+            mosaics there is room for four times as many.
         masks: bool. Whether the objects' masks are among the targets. Objects without one are then
             left out, which is said with their number.
 
@@ -80,13 +82,15 @@ def train_batches(
 class TrainBatches:
     """See `train_batches`.
 
-    Two steps: `_plan` draws, for a batch at once, which window of each image is shown, how it is
-    coloured, and where its boxes go; `_show` makes the pixels of one image, and its masks. Both
-    are traced once, for all epochs.
+    `_plan` draws, for a batch at once, which window of each image is shown, how it is coloured, and
+    where its boxes go; `_show` makes the pixels of one image, and its masks; `_combine`, if there
+    are mosaics, makes them of a batch. Each is traced once, for all epochs.
     """
 
     def __init__(self, data, image_size, batch_size, resize, augmentation, seed, max_boxes, masks):
         _check_resize(resize)
+        if masks and augmentation.mosaic:
+            raise ValueError("mosaic is for detectors of boxes: masks are not cut with them.")
         self.steps_per_epoch = len(data) // batch_size
         if not self.steps_per_epoch:
             raise ValueError(
@@ -135,7 +139,13 @@ class TrainBatches:
                 targets = {**targets, "masks": draw_masks(index, flips, *framed)}
             return image, targets
 
+        @tf.function(autograph=False)
+        def combine(number, batch, epoch_seed):
+            seed = tf.random.fold_in(epoch_seed, -1 - number)  # none of the plans'
+            return add_mosaics(*batch, augmentation.mosaic, seed)
+
         self._plan, self._show = plan, show
+        self._combine = combine if augmentation.mosaic else None
 
     def __call__(self, epoch: int) -> tf.data.Dataset:
         """One epoch; the same for the same epoch, whenever and wherever it is asked for."""
@@ -150,7 +160,7 @@ class TrainBatches:
 
     def _batches(self, order, epoch):
         epoch_seed = tf.constant([self._seed, epoch], tf.int32)
-        return (
+        batches = (
             tf.data.Dataset.from_tensor_slices(order.astype(np.int32))
             .batch(self._batch_size, drop_remainder=True)
             .enumerate()
@@ -158,9 +168,12 @@ class TrainBatches:
             .unbatch()
             .map(self._show, **PARALLEL)
             .batch(self._batch_size, drop_remainder=True)
-            .prefetch(PREFETCHED_BATCHES)
-            .with_options(fixed_pipeline())
         )
+        if self._combine:
+            batches = batches.enumerate().map(
+                lambda number, batch: self._combine(number, batch, epoch_seed), **PARALLEL
+            )
+        return batches.prefetch(PREFETCHED_BATCHES).with_options(fixed_pipeline())
 
 
 def eval_batches(

@@ -46,6 +46,8 @@ class Augmentation:
         contrast: float. Largest relative change.
         saturation: float. Largest relative change.
         hue: float. Largest turn, in degrees.
+        mosaic: float. Probability that an image becomes a mosaic of itself and three others of its
+            batch; see `mosaic.add_mosaics`. For detectors of boxes only.
 
     Raises:
         ValueError: a value out of its range.
@@ -63,10 +65,12 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability, received {self.flip}.")
+        for name in ("flip", "mosaic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability, received {getattr(self, name)}.")
         if len(self.window) != 2 or not 0 < self.window[0] <= self.window[1]:
             raise ValueError(f"window must be (low, high) with 0 < low <= high: {self.window}.")
         if self.expand < 1:
@@ -86,6 +90,11 @@ class Augmentation:
     def light(cls) -> "Augmentation":
         """For small models and short training: flip, crop or zoom, brightness."""
         return cls(flip=0.5, window=(0.7, 1.15), brightness=0.1)
+
+    @classmethod
+    def light_mosaic(cls) -> "Augmentation":
+        """As `light`, and half the images become mosaics."""
+        return dataclasses.replace(cls.light(), mosaic=0.5)
 
     @classmethod
     def ssd(cls) -> "Augmentation":

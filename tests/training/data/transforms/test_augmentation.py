@@ -156,6 +156,7 @@ def test_no_saturation_is_grey():
         ({"window": (0.0, 1.0)}, "window must be"),
         ({"expand": 0.5}, "expand must be at least 1"),
         ({"hue": 200.0}, "hue must be"),
+        ({"mosaic": 1.5}, "mosaic must be a probability"),
         ({"contrast": -0.1}, "contrast must be in 0..1"),
     ],
 )
@@ -167,4 +168,5 @@ def test_wrong_fields(fields, message):
 def test_presets():
     assert Augmentation.none() == Augmentation()
     assert Augmentation.light().window == (0.7, 1.15)
+    assert Augmentation.light_mosaic().mosaic == 0.5 and Augmentation.light().mosaic == 0
     assert Augmentation.ssd().min_iou_crop and Augmentation.ssd().expand == 4.0
