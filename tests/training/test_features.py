@@ -13,6 +13,7 @@ from harmonic_tf import models
 from harmonic_tf.losses import HarmonicDetLoss
 from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.heads import freeze_backbone, head_network
+from harmonic_tf.training.build import build_batches, build_model
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.features import BATCH_SIZE, SEED, FeatureBatches, kept_features
@@ -179,7 +180,9 @@ class InterruptAtOnce(keras.callbacks.Callback):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_run_on_features_goes_on_and_leaves_a_whole_detector(tmp_path, own_cache, capsys):
+def test_a_run_on_features_goes_on_and_leaves_a_whole_detector_and_features_for_others(
+    tmp_path, own_cache, capsys
+):
     recipe = Recipe(
         data=DATA,
         backbone="efficientnet_lite0",
@@ -196,6 +199,9 @@ def test_a_run_on_features_goes_on_and_leaves_a_whole_detector(tmp_path, own_cac
     run = resume(folder, extras=False)
     assert run.finished and run.evaluation.metrics.keys() >= {"AP", "AIC"}
     assert f"features: kept in {kept_in}\n" in capsys.readouterr().out
+    other = resolve(replace(recipe, seed=2, loss="standard"))
+    build_batches(other, load_data(DATA), build_model(other, 3))
+    assert list(own_cache.glob("features-*")) == [kept_in]
     model, _ = load_model_and_labels(folder)
     start = build_backbone("efficientnet_lite0", SIZE, "imagenet")
     for trained, original in zip(model.backbone.weights, start.weights, strict=True):

@@ -65,16 +65,20 @@ def kept_arrays(
         return arrays
     about = json.loads(json.dumps({"form": FORM, "kind": kind, **about}))
     folder = cache_folder(kind, about)
-    if (folder / ABOUT_FILE).exists():
-        say(f"{kind}: kept in {folder}")
+    is_waiting = False
     while not (folder / ABOUT_FILE).exists():
         try:
             with claimed(folder):
                 if not (folder / ABOUT_FILE).exists():
                     say(f"{kind}: {byte_count(size)} in {folder}")
                     _make(folder, about, specs, fill, size)
-        except FolderInUse:  # Another run is making them.
+                    return _read(folder, about, specs)
+        except FolderInUse:
+            if not is_waiting:
+                say(f"{kind}: another run is making them in {folder}")
+            is_waiting = True
             time.sleep(WAIT_SECONDS)
+    say(f"{kind}: kept in {folder}")
     return _read(folder, about, specs)
 
 

@@ -123,7 +123,7 @@ def test_too_little_room_is_said_before_anything_is_written(monkeypatch, own_cac
 
 
 def test_two_runs_at_once_make_them_once():
-    begun, may_end, other = threading.Event(), threading.Event(), Maker()
+    begun, may_end, other, said = threading.Event(), threading.Event(), Maker(), []
 
     def slowly(arrays):
         begun.set()
@@ -133,10 +133,12 @@ def test_two_runs_at_once_make_them_once():
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(kept, slowly)
         begun.wait()
-        second = pool.submit(kept, other)
-        time.sleep(0.1)
-        assert not second.done()
+        second = pool.submit(kept, other, said=said)
+        while not said:
+            time.sleep(0.01)
         may_end.set()
         for arrays in (first.result(), second.result()):
             assert arrays["squares"].tolist() == [0, 1, 4, 9, 16]
     assert other.times == 0
+    assert "tables: another run is making them in" in said[0] and "kept in" in said[1]
+    assert len(said) == 2
