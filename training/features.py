@@ -81,11 +81,13 @@ def kept_features(
         "precision": model.dtype_policy.name,
     }
 
+    look = tf.function(lambda images: network(images, training=False), autograph=False)
+
     def fill(arrays):
         with progress_bar(True) as bar:
             task = bar.add_task("features", total=views * len(data))
             for view in range(views):
-                for start, rows in _computed(network, batches, view, len(data)):
+                for start, rows in _computed(look, batches, view, len(data)):
                     stop = start + len(rows["classes"])
                     for name, values in rows.items():
                         _put(values, arrays[name][view, start:stop], name)
@@ -153,9 +155,8 @@ class FeatureBatches:
         return tuple(maps), {"boxes": boxes, "classes": classes}
 
 
-def _computed(network, batches: TrainBatches, view: int, count: int):
+def _computed(look, batches: TrainBatches, view: int, count: int):
     """What is kept of each batch of a view, and the index of its first image."""
-    look = tf.function(lambda images: network(images, training=False), autograph=False)
     start = 0
     for images, targets in batches.in_order(view):
         rows = {**look(images), **targets}

@@ -7,6 +7,7 @@ from toy_detector import ToyBatches, compiled, untuned
 
 from harmonic_tf import models
 from harmonic_tf.losses import HarmonicDetLoss
+from harmonic_tf.models.heads import head_network
 from harmonic_tf.training.loop import Loop
 
 
@@ -61,13 +62,28 @@ class UnevenBatches:
         return untuned(tf.data.Dataset.from_tensor_slices((images, labels)).batch(4))
 
 
-def train(strategy, build, optimizer, batches, clip_norm):
+class UnevenMaps:
+    """Feature maps of those images, as `ssd_tiny` has them."""
+
+    steps_per_epoch = 1
+
+    def __call__(self, epoch):
+        random = np.random.default_rng(epoch)
+        maps = tuple(
+            random.normal(size=(4, size, size, channels)).astype("float32")
+            for size, channels in ((8, 64), (4, 96), (2, 160))
+        )
+        ((_, labels),) = UnevenBatches()(epoch)
+        return untuned(tf.data.Dataset.from_tensor_slices((maps, labels)).batch(4))
+
+
+def train(strategy, build, optimizer, batches, clip_norm, network=lambda model: None):
     """Weights before and after, and the logs of the epoch."""
     with strategy.scope():
         model = build(optimizer)
     before, logs = model.get_weights(), {}
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, epoch: logs.update(epoch))
-    assert Loop(model, clip_norm, strategy).run(batches, epochs=1, callbacks=[keep])
+    assert Loop(model, clip_norm, strategy, network(model)).run(batches, epochs=1, callbacks=[keep])
     return before, model.get_weights(), logs
 
 
@@ -95,4 +111,5 @@ if __name__ == "__main__":
     compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 0.01)
     compare(toy, adamw, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenBatches(), 0.1)
+    compare(ssd, sgd, UnevenMaps(), 0.1, head_network)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
