@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.status import Status
 
+from harmonic_tf.training.comparison.figure import precision_by_threshold
 from harmonic_tf.training.comparison.outlook import Outlook, epochs_done
 from harmonic_tf.training.comparison.report import (
     Comparison,
@@ -27,6 +28,7 @@ from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.progress import duration
 from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
 from harmonic_tf.training.record import environments
+from harmonic_tf.training.visualization.figures import save_figure
 
 
 def compare(recipes, output, jobs=1, command="") -> Comparison:
@@ -36,7 +38,7 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
     What counts is the model after the last epoch, not the best on the way: choosing by the AP that
     is then reported would flatter the noisier loss. Finished runs in `output` are taken as they
     are, and stopped ones go on, so that a comparison can be stopped with Ctrl-C and repeated.
-    Writes `compare.json` and `compare.md`.
+    Writes `compare.json`, `compare.md` and `compare.png`.
 
     Args:
         recipes: sequence of Recipe. One for each loss and seed, all else equal; the last loss is
@@ -70,9 +72,10 @@ def _compare(runs, output, jobs, command):
     made_with = [f"Made with {line}." for line in environments(runs)]
     report = [describe(list(runs.values()), command), *made_with, markdown(comparison)]
     write_bytes(output / "compare.md", "\n\n".join(report).encode())
+    save_figure(precision_by_threshold(comparison), output / "compare.png")
     for table in tables(comparison):
         console.print(table)
-    console.print(f"written to {output / 'compare.md'} and compare.json")
+    console.print(f"written to {output / 'compare.md'}, compare.json and compare.png")
     return comparison
 
 

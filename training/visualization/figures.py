@@ -40,7 +40,7 @@ _OLDER_NAMES = {
     "first_stage_loss": "head1_loss",
     "second_stage_loss": "head2_loss",
 }
-_COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9, 6)]
+COLORS = [tuple(c / 255 for c in PALETTE[i]) for i in (5, 0, 2, 3, 4, 1, 7, 8, 9, 6)]
 _DENSITY = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 _INK, _FAINT, _RED = "#333333", "#dddddd", "#c1272d"
 
@@ -79,7 +79,7 @@ def training_curves(history) -> Figure:
     Returns:
         matplotlib Figure.
     """
-    figure, (losses, precisions) = _figure(2)
+    figure, (losses, precisions) = panels(2)
     _lines(losses, history, _losses_of(history), "training loss")
     _lines(precisions, history, PRECISIONS, "AP, %")
     losses.set_ylim(bottom=0)
@@ -98,7 +98,7 @@ def harmonic_factors(history) -> Figure:
     Returns:
         matplotlib Figure.
     """
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = panels(1)
     names = {
         "beta_r": r"$1 + \beta_r$, weighs the score's loss",
         "beta_c": r"$1 + \beta_c$, weighs the box's loss",
@@ -120,7 +120,7 @@ def inconsistency(history) -> Figure:
     Returns:
         matplotlib Figure.
     """
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = panels(1)
     names = {"inconsistency": r"AIC, mean $|p - \mathrm{IoU}|$", "mean_p": r"mean score $p$"}
     _lines(axes, history, names, "training positives")
     axes.set_ylim(0, 1)
@@ -183,7 +183,7 @@ def consistency(scores, ious) -> Figure:
     Returns:
         matplotlib Figure.
     """
-    figure, (axes,) = _figure(1, size=(5.6, 4.6))
+    figure, (axes,) = panels(1, size=(5.6, 4.6))
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="IoU with the nearest object", ylabel="score")
     axes.set_aspect("equal")
     edge = np.linspace(HARMONIOUS, 1, 100)
@@ -257,7 +257,8 @@ def _losses_of(history):
     return {**LOSSES, **{name: name.removesuffix("_loss").replace("_", " ") for name in others}}
 
 
-def _figure(columns, size=None):
+def panels(columns, size=None):
+    """An empty figure and its axes, side by side."""
     figure = Figure(figsize=size or (5.2 * columns, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
@@ -283,8 +284,8 @@ def _lines(axes, history, names, label):
             axes.plot(
                 epochs[known],
                 values[known],
-                color=_COLORS[number % len(_COLORS)],
-                linestyle="-" if number < len(_COLORS) else "--",
+                color=COLORS[number % len(COLORS)],
+                linestyle="-" if number < len(COLORS) else "--",
                 label=name,
                 linewidth=1.8,
                 marker="o" if few else None,

@@ -83,6 +83,7 @@ def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path,
     report = (tmp_path / "compare.md").read_text()
     assert "    harmonic-tf compare ...\n\nssd_tiny on shapes, 3 epochs;" in report
     assert "standard" in capsys.readouterr().out
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
     trained.clear()
     again = compare(RECIPES, tmp_path)

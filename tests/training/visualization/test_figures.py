@@ -69,7 +69,7 @@ def test_curves_show_masks_where_there_are_any(run):
 
 
 def test_every_curve_has_a_colour_of_its_own():
-    assert len(set(figures._COLORS)) == len(figures._COLORS) >= len(figures.LOSSES)
+    assert len(set(figures.COLORS)) == len(figures.COLORS) >= len(figures.LOSSES)
 
 
 def test_a_loss_that_no_name_is_known_for_is_drawn_too():
