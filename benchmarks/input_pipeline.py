@@ -89,7 +89,7 @@ def variants(data, image_size, batch_size: int, resize: str) -> dict:
         f", cache {place}": resized_data(data, image_size, resize, place)
         for place in ("memory", "disk")
     }
-    for name in ("none", "light", "ssd"):
+    for name in ("none", "light", "light_mosaic", "ssd"):
         augmentation = getattr(Augmentation, name)()
         for where, images in {"": data, **kept}.items():
             epochs[f"train_batches, {name}{where}"] = train_batches(
