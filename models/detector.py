@@ -1,6 +1,7 @@
 """What every detector shares: a network, a row of stages, detections, presets and its config."""
 
 import dataclasses
+import math
 
 import keras
 from keras import ops
@@ -25,12 +26,32 @@ class Preset:
         image_size: (height, width) of the input in pixels.
         settings: the detector's other arguments.
         training: settings of a recipe that a user leaves open; see `models.schedules`.
+
+    Example:
+
+    >>> preset = Preset("tiny", (64, 64), {"anchor_sizes": (16, 32)})
+    >>> preset.settings_at((32, 128)), preset.settings_at((32, 32))
+    ({'anchor_sizes': (16.0, 32.0)}, {'anchor_sizes': (8.0, 16.0)})
     """
 
     backbone: str
     image_size: tuple[int, int]
     settings: dict = dataclasses.field(default_factory=dict)
     training: dict = dataclasses.field(default_factory=lambda: FULL_SIZE)
+
+    def settings_at(self, image_size):
+        """The settings for images of another (height, width), which anchors follow.
+
+        They keep their aspect ratios, and grow with the square root of the image's area. Anchors
+        that a preset leaves to its detector stay as they are: those belong to a map's stride.
+        """
+        scale = math.sqrt(math.prod(image_size) / math.prod(self.image_size))
+        return {
+            key: keras.tree.map_structure(lambda x: x * scale, value)
+            if key in ("anchor_shapes", "anchor_sizes") and scale != 1
+            else value
+            for key, value in self.settings.items()
+        }
 
 
 class DetectorMixin(StageLosses):
@@ -267,7 +288,7 @@ class DetectorMixin(StageLosses):
             weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
             freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
             frozen_level: string such as `"P3"`, up to which the backbone is not trained, or None.
-            image_size: (height, width) instead of the preset's.
+            image_size: (height, width) instead of the preset's; the preset's anchors follow.
             **settings: arguments of the detector that take the place of the preset's.
 
         Raises:
@@ -278,14 +299,19 @@ class DetectorMixin(StageLosses):
                 f"{cls.__name__} has no preset {preset!r}; it has {', '.join(sorted(cls.presets))}."
             )
         spec = cls.presets[preset]
+        image_size = image_size or spec.image_size
         backbone = build_backbone(
             backbone or spec.backbone,
-            image_size or spec.image_size,
+            image_size,
             weights,
             freeze_batch_norm,
             frozen_level,
         )
-        return cls(backbone=backbone, num_classes=num_classes, **{**spec.settings, **settings})
+        return cls(
+            backbone=backbone,
+            num_classes=num_classes,
+            **{**spec.settings_at(image_size), **settings},
+        )
 
 
 class Detector(DetectorMixin, keras.Model):

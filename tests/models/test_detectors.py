@@ -340,6 +340,26 @@ def test_preset_with_another_input_size():
         model.anchors((160, 208))
 
 
+@pytest.mark.parametrize(
+    "preset", ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny", "cascade_rcnn_tiny"]
+)
+def test_anchors_of_a_preset_follow_the_image_size(preset):
+    spec = models.PRESETS[preset].presets[preset]
+    (key,) = spec.settings.keys() & {"anchor_shapes", "anchor_sizes"}
+    own, received = (build(preset, image_size=size).settings[key] for size in (None, (160, 52)))
+    np.testing.assert_array_equal(own, spec.settings[key])
+    np.testing.assert_allclose(received, np.asarray(own) / 2)  # of a quarter of the area
+
+
+def test_anchors_that_are_given_or_belong_to_strides_do_not_follow():
+    shapes = (((16, 16),),) * 4
+    assert build("ssd_tiny", image_size=(80, 104), anchor_shapes=shapes).settings[
+        "anchor_shapes"
+    ] == tuple(shapes)
+    full_size = build("retinanet_resnet50_fpn", backbone="tiny", image_size=(64, 64))
+    assert full_size.settings["anchor_sizes"] == (32, 64, 128, 256, 512)
+
+
 def test_preset_on_another_backbone():
     model = models.from_preset(
         "ssd512_resnet50_fpn", num_classes=3, backbone="tiny", image_size=(96, 128)
