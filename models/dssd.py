@@ -5,7 +5,7 @@ from keras import layers
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.normalization import BatchNormalization
-from harmonic_tf.models.schedules import TINY
+from harmonic_tf.models.schedules import LITE, TINY
 from harmonic_tf.models.single_shot import (
     MATCHING,
     NEGATIVE_RATIO,
@@ -19,7 +19,7 @@ from harmonic_tf.models.single_shot import (
     predict_rows,
     preset,
 )
-from harmonic_tf.models.ssd import TINY_SHAPES
+from harmonic_tf.models.ssd import LITE_SHAPES, TINY_SHAPES
 from harmonic_tf.models.stages import Dense
 
 
@@ -146,4 +146,7 @@ DSSD.presets = {
     ),
     "dssd512_resnet50": preset("resnet50", (512, 512), anchor_shapes=_DSSD512_SHAPES),
     "dssd_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=TINY_SHAPES, filters=48),
+    "dssd_lite": preset(
+        "efficientnet_lite0", (256, 256), LITE, anchor_shapes=LITE_SHAPES, filters=48
+    ),
 }

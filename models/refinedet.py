@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from harmonic_tf.models.anchors import ratio_anchor_shapes
-from harmonic_tf.models.schedules import TINY
+from harmonic_tf.models.schedules import LITE, TINY
 from harmonic_tf.models.single_shot import (
     MATCHING,
     NEGATIVE_RATIO,
@@ -141,6 +141,7 @@ _RATIOS = (0.5, 1.0, 2.0)
 # Four times the stride of each map, and the paper's aspect ratios.
 _SHAPES = ratio_anchor_shapes((32, 64, 128, 256), _RATIOS)
 _TINY_SHAPES = ratio_anchor_shapes((20, 40, 76, 130), _RATIOS)
+_LITE_SHAPES = ratio_anchor_shapes((14, 34, 76, 160), _RATIOS)
 
 RefineDet.presets = {
     **{
@@ -149,4 +150,7 @@ RefineDet.presets = {
         for backbone in ("resnet50", "resnet101")
     },
     "refinedet_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=_TINY_SHAPES, filters=48),
+    "refinedet_lite": preset(
+        "efficientnet_lite0", (256, 256), LITE, anchor_shapes=_LITE_SHAPES, filters=48
+    ),
 }

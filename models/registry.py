@@ -8,36 +8,36 @@ from collections.abc import Mapping
 
 #: Class -> (module in `harmonic_tf.models`, names of the class's `presets`).
 DETECTORS = {
-    "SSD": ("ssd", "ssd300_resnet50_fpn ssd512_resnet50_fpn ssd300_vgg16 ssd_tiny"),
-    "DSSD": ("dssd", "dssd320_resnet50 dssd512_resnet50 dssd_tiny"),
+    "SSD": ("ssd", "ssd300_resnet50_fpn ssd512_resnet50_fpn ssd300_vgg16 ssd_tiny ssd_lite"),
+    "DSSD": ("dssd", "dssd320_resnet50 dssd512_resnet50 dssd_tiny dssd_lite"),
     "RefineDet": (
         "refinedet",
         "refinedet320_resnet50 refinedet320_resnet101 refinedet512_resnet50 refinedet512_resnet101"
-        " refinedet_tiny",
+        " refinedet_tiny refinedet_lite",
     ),
     "RetinaNet": (
         "retinanet",
-        "retinanet_resnet50_fpn retinanet_resnext101_32x8d_fpn retinanet_tiny",
+        "retinanet_resnet50_fpn retinanet_resnext101_32x8d_fpn retinanet_tiny retinanet_lite",
     ),
     "FasterRCNN": (
         "faster_rcnn",
         "faster_rcnn_resnet50_fpn faster_rcnn_resnet101_fpn faster_rcnn_resnext101_32x8d_fpn"
-        " faster_rcnn_tiny",
+        " faster_rcnn_tiny faster_rcnn_lite",
     ),
     "MaskRCNN": (
         "mask_rcnn",
         "mask_rcnn_resnet50_fpn mask_rcnn_resnet101_fpn mask_rcnn_resnext101_32x8d_fpn"
-        " mask_rcnn_tiny",
+        " mask_rcnn_tiny mask_rcnn_lite",
     ),
     "CascadeRCNN": (
         "cascade_rcnn",
         "cascade_rcnn_resnet50_fpn cascade_rcnn_resnet101_fpn cascade_rcnn_resnext101_32x8d_fpn"
-        " cascade_rcnn_tiny",
+        " cascade_rcnn_tiny cascade_rcnn_lite",
     ),
     "CascadeMaskRCNN": (
         "cascade_mask_rcnn",
         "cascade_mask_rcnn_resnet50_fpn cascade_mask_rcnn_resnet101_fpn"
-        " cascade_mask_rcnn_resnext101_32x8d_fpn cascade_mask_rcnn_tiny",
+        " cascade_mask_rcnn_resnext101_32x8d_fpn cascade_mask_rcnn_tiny cascade_mask_rcnn_lite",
     ),
 }
 

@@ -8,10 +8,10 @@ from keras import layers
 from harmonic_tf.models.anchors import octave_anchor_shapes, strided_anchors
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.layers.convolution import make_convolution
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.matching import Matching
-from harmonic_tf.models.schedules import TINY
+from harmonic_tf.models.schedules import LITE, TINY
 from harmonic_tf.models.stages import Dense
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -38,6 +38,8 @@ class RetinaNet(Detector):
         depth: int. 3x3 convolutions of a head before its prediction.
         force: bool. Whether each object gets an anchor, whatever its IoU: about 3 % of objects
             have none above 0.5. torchvision and Detectron2 do so, KerasCV does not.
+        separable: bool. Whether the 3x3 convolutions of pyramid and heads are separable ones, as in
+            EfficientDet (Tan et al. 2020).
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`.
 
@@ -59,13 +61,16 @@ class RetinaNet(Detector):
         filters=256,
         depth=4,
         force=True,
+        separable=False,
         **settings,
     ):
         images = keras.Input(backbone.input_shape[1:], name="images")
         features = pyramid_features(backbone, levels)(images)
         extra_levels = len(anchor_sizes) - len(levels)
-        maps = FeaturePyramid(levels, extra_levels, filters, name="pyramid")(features)
-        outputs = shared_heads(maps, num_classes, len(RATIOS) * OCTAVES, depth, filters)
+        pyramid = FeaturePyramid(levels, extra_levels, filters, separable=separable, name="pyramid")
+        maps = pyramid(features)
+        anchors_a_cell = len(RATIOS) * OCTAVES
+        outputs = shared_heads(maps, num_classes, anchors_a_cell, depth, filters, separable)
         shapes = octave_anchor_shapes(anchor_sizes, RATIOS, OCTAVES)
         strides = [2 ** (int(levels[0][1:]) + i) for i in range(len(anchor_sizes))]
         boxes = Dense(
@@ -87,12 +92,13 @@ class RetinaNet(Detector):
                 "filters": filters,
                 "depth": depth,
                 "force": force,
+                "separable": separable,
             },
             **settings,
         )
 
 
-def shared_heads(maps, num_classes, anchors_a_cell, depth, filters):
+def shared_heads(maps, num_classes, anchors_a_cell, depth, filters, separable):
     """The two heads on every level.
 
     Args:
@@ -101,6 +107,7 @@ def shared_heads(maps, num_classes, anchors_a_cell, depth, filters):
         anchors_a_cell: int.
         depth: int. 3x3 convolutions of a head before its prediction.
         filters: int. Their channels.
+        separable: bool. Whether they are separable ones.
 
     Returns:
         `{"box": (B, A, 4), "classification": (B, A, C)}`, float32.
@@ -108,7 +115,8 @@ def shared_heads(maps, num_classes, anchors_a_cell, depth, filters):
     columns = {"classification": (num_classes, 0.01), "box": (4, None)}
     outputs = {}
     for name, (size, prior) in columns.items():
-        head = RetinaNetHead(anchors_a_cell * size, depth, filters, prior, name=f"{name}_head")
+        settings = {"prior": prior, "separable": separable, "name": f"{name}_head"}
+        head = RetinaNetHead(anchors_a_cell * size, depth, filters, **settings)
         rows = [layers.Reshape((-1, size), name=f"{name}_{i}")(head(x)) for i, x in enumerate(maps)]
         outputs[name] = layers.Concatenate(axis=1, dtype="float32", name=name)(rows)
     return outputs
@@ -123,17 +131,25 @@ class RetinaNetHead(layers.Layer):
         depth: int. 3x3 convolutions before it; 4 in the paper.
         filters: int. Their channels.
         prior: float or None. The score that a new head gives every anchor; None leaves the bias 0.
+        separable: bool. Whether the convolutions are separable ones.
         **kwargs: of `keras.layers.Layer`.
     """
 
-    def __init__(self, outputs, depth=4, filters=256, prior=None, **kwargs):
+    def __init__(self, outputs, depth=4, filters=256, prior=None, separable=False, **kwargs):
         super().__init__(**kwargs)
-        self.settings = {"outputs": outputs, "depth": depth, "filters": filters, "prior": prior}
+        self.settings = {
+            "outputs": outputs,
+            "depth": depth,
+            "filters": filters,
+            "prior": prior,
+            "separable": separable,
+        }
         bias = 0.0 if prior is None else math.log(prior / (1 - prior))
         self.convolutions = [
-            Conv2D(
+            make_convolution(
                 filters,
                 3,
+                separable,
                 padding="same",
                 activation="relu",
                 kernel_initializer="he_normal",
@@ -142,9 +158,10 @@ class RetinaNetHead(layers.Layer):
             )
             for i in range(depth)
         ]
-        self.prediction = Conv2D(
+        self.prediction = make_convolution(
             outputs,
             3,
+            separable,
             padding="same",
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
             bias_initializer=keras.initializers.Constant(bias),
@@ -179,5 +196,11 @@ RetinaNet.presets = {
         (160, 208),
         {"anchor_sizes": (12, 24, 48, 96), "filters": 64, "depth": 2},
         TINY,
+    ),
+    "retinanet_lite": Preset(
+        "efficientnet_lite0",
+        (256, 256),
+        {"anchor_sizes": (10, 22, 48, 100, 150), "filters": 64, "depth": 2, "separable": True},
+        LITE,
     ),
 }

@@ -18,3 +18,4 @@ TINY = {
     "weight_decay": 0.05,
     "augmentation": "light",
 }
+LITE = {**TINY, "epochs": 20, "augmentation": "ssd"}

@@ -6,7 +6,7 @@ from keras import layers
 from harmonic_tf.models.anchors import grid_anchors
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.layers.convolution import Conv2D, make_convolution
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.schedules import SINGLE_SHOT
 
@@ -92,13 +92,14 @@ def add_levels(maps, count, filters, last_padding="same"):
     return maps
 
 
-def predict_rows(maps, anchor_shapes, columns):
+def predict_rows(maps, anchor_shapes, columns, separable=False):
     """The prediction heads: one 3x3 convolution for each map and output.
 
     Args:
         maps: list of feature maps `(B, H, W, F)`, finest first.
         anchor_shapes: for each map its anchors.
         columns: dictionary from the name of an output to its numbers an anchor.
+        separable: bool. Whether the convolutions are separable ones.
 
     Returns:
         Dictionary of float32 `(B, A, numbers)`, in the order of `grid_anchors`.
@@ -106,8 +107,9 @@ def predict_rows(maps, anchor_shapes, columns):
     outputs = {key: [] for key in columns}
     for i, (x, shapes) in enumerate(zip(maps, anchor_shapes, strict=True)):
         for key, size in columns.items():
-            rows = Conv2D(len(shapes) * size, 3, padding="same", name=f"{key}_{i}")(x)
-            outputs[key].append(layers.Reshape((-1, size), name=f"{key}_{i}_rows")(rows))
+            name = f"{key}_{i}"
+            head = make_convolution(len(shapes) * size, 3, separable, padding="same", name=name)
+            outputs[key].append(layers.Reshape((-1, size), name=f"{name}_rows")(head(x)))
     return {
         key: layers.Concatenate(axis=1, dtype="float32", name=key)(rows)
         for key, rows in outputs.items()

@@ -4,7 +4,7 @@ import keras
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
-from harmonic_tf.models.schedules import TINY
+from harmonic_tf.models.schedules import LITE, TINY
 from harmonic_tf.models.single_shot import (
     MATCHING,
     NEGATIVE_RATIO,
@@ -33,6 +33,8 @@ class SSD(SingleShot):
         filters: int, channels of the feature pyramid; or None, as in the original SSD: the heads
             read the backbone's own levels.
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.layers.pyramid.FeaturePyramid`.
+        separable: bool. Whether the 3x3 convolutions of pyramid and heads are separable ones, as in
+            SSDLite (Sandler et al. 2018).
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`.
 
@@ -53,6 +55,7 @@ class SSD(SingleShot):
         levels=("P3", "P4", "P5"),
         filters=256,
         last_padding="same",
+        separable=False,
         **settings,
     ):
         anchor_shapes = as_shapes(anchor_shapes or _SSD300_SHAPES)
@@ -61,10 +64,12 @@ class SSD(SingleShot):
             maps = [features[level] for level in levels]
         else:
             extra_levels = len(anchor_shapes) - len(levels)
-            maps = FeaturePyramid(levels, extra_levels, filters, last_padding, name="pyramid")(
-                features
+            pyramid = FeaturePyramid(
+                levels, extra_levels, filters, last_padding, separable, name="pyramid"
             )
-        outputs = predict_rows(maps, anchor_shapes, {"box": 4, "classification": num_classes + 1})
+            maps = pyramid(features)
+        columns = {"box": 4, "classification": num_classes + 1}
+        outputs = predict_rows(maps, anchor_shapes, columns, separable)
         boxes = Dense(
             name="boxes",
             num_classes=num_classes,
@@ -83,6 +88,7 @@ class SSD(SingleShot):
                 "levels": tuple(levels),
                 "filters": filters,
                 "last_padding": last_padding,
+                "separable": separable,
             },
             **settings,
         )
@@ -97,7 +103,8 @@ _SSD512_SHAPES = ssd_anchor_shapes(
     ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
 )
 TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
-
+# From objects of 6 pixels to those of the whole image.
+LITE_SHAPES = ssd_anchor_shapes((10, 24, 56, 108, 176, 256), ((2,), (2, 3), (2, 3), (2, 3), (2,)))
 
 SSD.presets = {
     "ssd300_resnet50_fpn": preset(
@@ -112,4 +119,12 @@ SSD.presets = {
         filters=None,
     ),
     "ssd_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=TINY_SHAPES, filters=64),
+    "ssd_lite": preset(
+        "efficientnet_lite0",
+        (256, 256),
+        LITE,
+        anchor_shapes=LITE_SHAPES,
+        filters=96,
+        separable=True,
+    ),
 }

@@ -15,7 +15,7 @@ from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.region_heads import box_head
 from harmonic_tf.models.rpn import RPNHead
 from harmonic_tf.models.sampling import Sampler
-from harmonic_tf.models.schedules import FULL_SIZE, TINY
+from harmonic_tf.models.schedules import FULL_SIZE, LITE, TINY
 from harmonic_tf.models.stages import Dense, Region
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -179,13 +179,13 @@ def _regions(heads, networks, features, num_classes, batch):
         before = head.name
 
 
-def presets(family, training=TINY, **tiny):
+def presets(family, tiny=TINY, **small):
     """The presets of Faster R-CNN and its kin.
 
     Args:
         family: string that their names begin with.
-        training: how the tiny one is trained; see `models.schedules`.
-        **tiny: further arguments of the detector in the tiny one.
+        tiny: how the tiny one is trained; see `models.schedules`.
+        **small: further arguments of the detector in the tiny and the lite one.
 
     Returns:
         Dictionary of name to `Preset`.
@@ -195,7 +195,8 @@ def presets(family, training=TINY, **tiny):
             f"{family}_{backbone}_fpn": Preset(backbone, (800, 800), training=FULL_SIZE)
             for backbone in ("resnet50", "resnet101", "resnext101_32x8d")
         },
-        f"{family}_tiny": Preset("tiny", (160, 208), {**_TINY, **tiny}, training),
+        f"{family}_tiny": Preset("tiny", (160, 208), {**_TINY, **small}, tiny),
+        f"{family}_lite": Preset("efficientnet_lite0", (256, 256), {**_LITE, **small}, LITE),
     }
 
 
@@ -208,3 +209,4 @@ _TINY = {
     "head_batch_size_per_image": 64,
     "proposals": (200, 100),
 }
+_LITE = {**_TINY, "anchor_sizes": (14, 34, 76, 160), "head_units": 256}

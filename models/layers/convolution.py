@@ -62,6 +62,35 @@ class Conv2D(layers.Conv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
 
+def make_convolution(filters, size, separable=False, kernel_initializer="glorot_uniform", **kwargs):
+    """A `Conv2D`, or a separable one, which is light: MobileNetV2's SSDLite has them in its heads.
+
+    Args:
+        filters: int.
+        size: int. Cells of the kernel along each axis.
+        separable: bool. Whether each channel is convolved by itself, by a kernel that keeps the
+            variance of what it sees, before a 1 x 1 convolution with `kernel_initializer`.
+        kernel_initializer: as of `keras.layers.Conv2D`.
+        **kwargs: other arguments of the layer.
+
+    Example:
+
+    >>> layer = make_convolution(8, 3, separable=True)
+    >>> layer.build((None, 5, 5, 4))
+    >>> layer.count_params()  # 3 x 3 for each of 4 channels, 4 x 8, and 8 biases
+    76
+    """
+    if not separable:
+        return Conv2D(filters, size, kernel_initializer=kernel_initializer, **kwargs)
+    return layers.SeparableConv2D(
+        filters,
+        size,
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=1 / size),
+        pointwise_initializer=kernel_initializer,
+        **kwargs,
+    )
+
+
 def convolve_same(inputs, kernel):
     """Convolution of `(B, H, W, F)` with an odd kernel, padded so that the map keeps its size."""
     import tensorflow as tf

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from harmonic_tf.models.layers.convolution import Conv2D
+from harmonic_tf.models.layers.convolution import make_convolution
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -18,6 +18,7 @@ class FeaturePyramid(layers.Layer):
         filters: int. Channels of every level.
         last_padding: `"same"` or `"valid"`: padding of the last extra level. SSD300 has
             `"valid"`, from 3 x 3 cells to 1.
+        separable: bool. Whether the 3x3 convolutions are separable ones.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -33,6 +34,7 @@ class FeaturePyramid(layers.Layer):
         extra_levels=2,
         filters=256,
         last_padding="same",
+        separable=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -40,10 +42,11 @@ class FeaturePyramid(layers.Layer):
         self.extra_levels = extra_levels
         self.filters = filters
         self.last_padding = last_padding
+        self.separable = separable
 
         def convolution(name, size, **settings):
             settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
-            return Conv2D(filters, size, name=name, **settings)
+            return make_convolution(filters, size, separable and size > 1, name=name, **settings)
 
         self.laterals = [convolution(f"lateral_{level}", 1) for level in self.levels]
         self.refinements = [convolution(f"output_{level}", 3) for level in self.levels]
@@ -94,6 +97,7 @@ class FeaturePyramid(layers.Layer):
             "extra_levels": self.extra_levels,
             "filters": self.filters,
             "last_padding": self.last_padding,
+            "separable": self.separable,
         }
 
 

@@ -1,6 +1,7 @@
-"""The tiny detectors, as the tests of all detectors build and train them."""
+"""The small detectors, as the tests of all detectors build and train them."""
 
 import keras
+import pytest
 
 from harmonic_tf import models
 
@@ -8,6 +9,11 @@ ONE_STAGE = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny"]
 # These learn from random samples, so that no two losses are the same.
 TWO_STAGE = ["faster_rcnn_tiny", "mask_rcnn_tiny", "cascade_rcnn_tiny", "cascade_mask_rcnn_tiny"]
 TINY = [*ONE_STAGE, *TWO_STAGE]
+# Of the same parts on a larger backbone: one of them stands for all where tests are to be quick.
+LITE = [
+    "ssd_lite",
+    *(pytest.param(x.replace("tiny", "lite"), marks=pytest.mark.slow) for x in TINY[1:]),
+]
 
 
 def build(preset, **settings):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from differentiate_layer import output_and_gradients
 
-from harmonic_tf.models.layers.convolution import Conv2D, convolve_same
+from harmonic_tf.models.layers.convolution import Conv2D, convolve_same, make_convolution
 
 LARGE = (2, 60, 50, 64)
 SMALL = (2, 7, 8, 4)
@@ -103,3 +103,22 @@ def test_weights_of_keras_s_layer_can_be_loaded(tmp_path):
     networks[1].set_weights([np.zeros(w.shape) for w in networks[1].get_weights()])
     networks[1].load_weights(path)
     np.testing.assert_array_equal(networks[1](maps(SMALL)), networks[0](maps(SMALL)))
+
+
+def test_a_separable_convolution_is_one_of_each_channel_then_one_across_them():
+    layer = make_convolution(5, 3, separable=True, kernel_initializer="ones", padding="same")
+    seen = maps((1, 4, 6, 2))
+    received = layer(seen)
+    own, across, bias = layer.get_weights()
+    assert np.all(across == 1) and not np.any(bias)
+    padded = np.pad(seen, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = np.einsum("bhwcij,ijco->bhwo", windows, own)
+    np.testing.assert_allclose(received, np.tile(expected, 5), rtol=1e-5, atol=1e-5)
+
+
+def test_a_new_separable_convolution_keeps_the_variance_of_what_it_sees():
+    keras.utils.set_random_seed(0)
+    layer = make_convolution(64, 3, separable=True, kernel_initializer="lecun_normal")
+    received = layer(maps((4, 32, 32, 64)))
+    assert np.std(received) == pytest.approx(1, abs=0.15)

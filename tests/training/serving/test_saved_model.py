@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from detectors import LITE
 from PIL import Image
 from rectangles import (
     CATEGORY_IDS,
@@ -194,7 +195,9 @@ def server(tmp_path_factory):
         process.kill()
 
 
-@pytest.mark.parametrize("preset", sorted(x for x in models.PRESETS if x.endswith("_tiny")))
+@pytest.mark.parametrize(
+    "preset", [*sorted(x for x in models.PRESETS if x.endswith("_tiny")), *LITE]
+)
 def test_gives_what_predict_gives_where_only_tensorflow_is_imported(preset, server, tmp_path):
     keras.utils.set_random_seed(0)
     model = models.from_preset(preset, num_classes=3, score_threshold=0.0)
