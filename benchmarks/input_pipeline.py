@@ -33,7 +33,8 @@ from rich.table import Table
 
 from harmonic_tf import models
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.models.heads import freeze_backbone, head_network
+from harmonic_tf.models.backbones import freeze
+from harmonic_tf.models.heads import head_network
 from harmonic_tf.training.data import Augmentation, eval_batches, load_data, train_batches
 from harmonic_tf.training.data.formats.shapes import ShapesOptions, draw
 from harmonic_tf.training.data.resized import resized_data
@@ -112,7 +113,7 @@ def trainings(data, image_size, batch_size: int, resize: str) -> dict:
             resize=resize,
         )
         if name != "all of it":
-            freeze_backbone(model)
+            freeze(model.backbone, "all")
         model.compile("adamw", loss=HarmonicDetLoss())
         on_features = name == "features"
         if on_features:

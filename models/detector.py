@@ -287,7 +287,8 @@ class DetectorMixin(StageLosses):
             backbone: instead of the preset's; see `harmonic_tf.models.backbones.build_backbone`.
             weights: of the backbone: `"none"`, `"imagenet"`, or the path of a weights file.
             freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
-            frozen_level: string such as `"P3"`, up to which the backbone is not trained, or None.
+            frozen_level: up to where the backbone is not trained; see
+                `harmonic_tf.models.backbones.PyramidBackbone`.
             image_size: (height, width) instead of the preset's; the preset's anchors follow.
             **settings: arguments of the detector that take the place of the preset's.
 

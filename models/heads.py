@@ -5,21 +5,6 @@ Both share the detector's layers, so that what is learned in a part is learned i
 
 import keras
 
-from harmonic_tf.models.backbones import freeze, pyramid_features
-
-
-def freeze_backbone(model):
-    """Takes all of a detector's backbone out of training; its config says so.
-
-    Example:
-
-    >>> model = harmonic_tf.models.from_preset("ssd_tiny", num_classes=3)
-    >>> freeze_backbone(model)
-    >>> model.backbone.frozen_level
-    'P5'
-    """
-    freeze(model.backbone, list(pyramid_features(model.backbone).output)[-1])
-
 
 def feature_network(model):
     """The network from images `(B, H, W, 3)` to the feature maps that a detector's heads read.

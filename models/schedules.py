@@ -18,4 +18,5 @@ TINY = {
     "weight_decay": 0.05,
     "augmentation": "light",
 }
-LITE = {**TINY, "epochs": 20, "augmentation": "ssd"}
+# From trained weights. At the full rate they are forgotten before the heads can use them.
+LITE = {**TINY, "epochs": 20, "backbone_rate": 0.1}

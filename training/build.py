@@ -5,13 +5,14 @@ import logging
 import keras
 import tensorflow as tf
 
-from harmonic_tf.models.heads import freeze_backbone, head_network
+from harmonic_tf.models.heads import head_network
 from harmonic_tf.training.console import line_console
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
 from harmonic_tf.training.features import FeatureBatches, kept_features
 from harmonic_tf.training.losses import build_loss
+from harmonic_tf.training.optimizers import SGD, AdamW
 
 
 def load_both(recipe):
@@ -42,19 +43,16 @@ def build_model(recipe, num_classes):
     from harmonic_tf.models.layers.dtype_policy import dtype_policy
 
     with dtype_policy(recipe.precision):
-        model = models.from_preset(
+        return models.from_preset(
             recipe.model,
             num_classes=num_classes,
             backbone=recipe.backbone,
             weights=recipe.weights,
             freeze_batch_norm=recipe.freeze_batch_norm,
-            frozen_level=recipe.freeze_backbone,
+            frozen_level=None if recipe.freeze_backbone == "none" else recipe.freeze_backbone,
             image_size=recipe.image_size,
             **({} if recipe.resize is None else {"resize": recipe.resize}),
         )
-    if recipe.cache_features:
-        freeze_backbone(model)
-    return model
 
 
 def build_batches(recipe, data, model):
@@ -101,11 +99,11 @@ def build_strategy(recipe):
     return strategy
 
 
-def build_optimizer(recipe, variables, steps):
+def build_optimizer(recipe, steps, backbone=()):
     """The recipe's optimizer, with its learning rate over all `steps`, and no clipping.
 
-    The rate rises linearly from 0 over the warm-up and returns to 0 on a cosine. Weight decay
-    spares biases and normalisation, which are the variables of one dimension.
+    The rate rises linearly from 0 over the warm-up and returns to 0 on a cosine; that of the
+    variables of the `backbone` is its own fraction of it.
     """
     warmup = round(recipe.warmup * steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -114,18 +112,16 @@ def build_optimizer(recipe, variables, steps):
         warmup_target=recipe.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+    settings = {"decay": recipe.weight_decay, "slow": backbone, "factor": recipe.backbone_rate}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
-    return optimizer
+        return SGD(rate, momentum=0.9, **settings)
+    return AdamW(rate, **settings)
 
 
 def compile_model(model, recipe, steps, strategy):
     """Compiles the detector with the recipe's optimizer, over so many steps, and its loss."""
     with strategy.scope():
         model.compile(
-            optimizer=build_optimizer(recipe, model.trainable_variables, steps),
+            optimizer=build_optimizer(recipe, steps, model.backbone.trainable_variables),
             loss=build_loss(recipe.loss, model.loss_settings),
         )

@@ -22,6 +22,8 @@ from harmonic_tf.training.losses import check_loss, file_name, normal_form
 # The names alone: to import harmonic_tf.models takes seconds.
 _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_name("registry.py")
 PRESETS = tuple(runpy.run_path(str(_REGISTRY))["PRESETS"])
+# Of a backbone that starts from random weights, or that a preset says nothing of.
+AS_THE_REST = {"freeze_backbone": "none", "backbone_rate": 1.0}
 
 
 def model_defaults(model: str) -> dict:
@@ -89,7 +91,11 @@ class Settings:
     cache, else random), none (random), imagenet, or a file: of the Keras application (VGG-16 with
     its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite and ResNeXt."""
     freeze_backbone: str | None = None
-    """Last pyramid level, such as P3, up to which the backbone is not trained."""
+    """Up to where the backbone is not trained: none, stem (before the second halving), a pyramid
+    level such as P3 or 3, or all. None: the model's own, none so far."""
+    backbone_rate: float | None = None
+    """Learning rate of the backbone over that of the rest. None: the model's own where it starts
+    from trained weights (lite: 0.1), else 1."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: only where it starts from trained weights."""
     cache: Literal["none", "memory", "disk"] | None = None
@@ -128,12 +134,14 @@ class Recipe(Settings):
 
     def __post_init__(self):
         object.__setattr__(self, "loss", normal_form(self.loss))
+        if self.freeze_backbone and self.freeze_backbone.isdigit():
+            object.__setattr__(self, "freeze_backbone", f"P{self.freeze_backbone}")
         for field in ("epochs", "batch_size", "evaluate_every", "cache_features"):
             _require(self, field, lambda value: value >= 1, "at least 1")
-        for field in ("learning_rate", "clip_norm"):
+        for field in ("learning_rate", "clip_norm", "backbone_rate"):
             _require(self, field, lambda value: value > 0, "greater than 0")
         _require(self, "weight_decay", lambda value: value >= 0, "at least 0")
-        for field in ("learning_rate", "clip_norm", "weight_decay"):
+        for field in ("learning_rate", "clip_norm", "weight_decay", "backbone_rate"):
             _require(self, field, math.isfinite, "a finite number")
         _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
         _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")
@@ -180,16 +188,18 @@ def resolve(recipe: Recipe) -> Recipe:
     from harmonic_tf.training.data import absolute_spec
 
     check_loss(recipe.loss)
-    defaults = model_defaults(recipe.model)
+    defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
+    weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
+    if weights == "none":
+        defaults.update(AS_THE_REST)
+    if recipe.cache_features:
+        defaults.update(cache="disk", freeze_backbone="all")
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
-    chosen["data"] = absolute_spec(recipe.data)  # to be found from any folder
-    if recipe.weights == "auto":
-        chosen["weights"], _ = backbone_weights(recipe)
-    if recipe.cache is None:
-        chosen["cache"] = "disk" if recipe.cache_features else "none"
-    resolved = dataclasses.replace(recipe, **chosen)
-    if resolved.cache_features:
+    data = absolute_spec(recipe.data)  # to be found from any folder
+    resolved = dataclasses.replace(recipe, **chosen, data=data, weights=weights)
+    if recipe.cache_features:
         _require(resolved, "cache", lambda value: value != "none", "memory or disk for features")
+        _require(resolved, "freeze_backbone", lambda value: value == "all", "all, under features")
         _require(
             resolved,
             "weights",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import layers
 
 from harmonic_tf.models.backbones.applications import application_weights
@@ -96,8 +97,8 @@ class PyramidBackbone(keras.Model):
         image_size: (height, width) in pixels; None for an axis of any size.
         freeze_batch_norm: bool. Whether batch normalisation keeps its statistics and scale, the
             usual choice where pretrained weights are fine-tuned with small batches.
-        frozen_level: string such as `"P3"`; all layers up to this level are not trained, as
-            `freeze` has it. None to train all.
+        frozen_level: `"stem"`, a level such as `"P3"`, or `"all"`: up to where layers are not
+            trained, as `freeze` has it. None to train all.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -220,13 +221,14 @@ def available_weights(architecture):
 
 
 def freeze(backbone, level):
-    """Takes the layers up to a pyramid level out of training; their batch statistics stay too.
+    """Takes the first layers of a backbone out of training; their batch statistics stay too.
 
-    A `PyramidBackbone` keeps this in its config.
+    A step then costs no backward pass through them. A `PyramidBackbone` keeps this in its config.
 
     Args:
         backbone: a `PyramidBackbone`, or a KerasCV or KerasHub backbone.
-        level: string such as `"P3"`, the last level whose layers are frozen.
+        level: string such as `"P3"`, the last level whose layers are frozen; `"stem"` for the
+            layers before the second that halves the map; `"all"`.
 
     Raises:
         ValueError: if the backbone has no such level.
@@ -239,9 +241,25 @@ def freeze(backbone, level):
     {'P5'}
     """
     within = getattr(backbone, "backbone", backbone)  # that of a PreparedBackbone
-    for layer in pyramid_features(within, (level,)).layers:
+    if level == "all":
+        frozen = within.layers
+    elif level == "stem":
+        frozen = _stem(within)
+    else:
+        frozen = pyramid_features(within, (level,)).layers
+    for layer in frozen:
         layer.trainable = False
     backbone.frozen_level = level
+
+
+def _stem(backbone):
+    """The layers before the second that halves the map."""
+    halvings = 0
+    for layer in backbone.layers:
+        halvings += np.max(getattr(layer, "strides", 1)) > 1
+        if halvings == 2:
+            return
+        yield layer
 
 
 def freeze_parts(backbone, freeze_batch_norm, frozen_level):

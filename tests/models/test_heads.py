@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from harmonic_tf import models
-from harmonic_tf.models.heads import feature_network, freeze_backbone, head_network
+from harmonic_tf.models.backbones import freeze
+from harmonic_tf.models.heads import feature_network, head_network
 
 SIZE = (64, 64)
 
@@ -11,7 +12,7 @@ SIZE = (64, 64)
 @pytest.mark.parametrize("preset", ["refinedet_tiny", "retinanet_tiny", "faster_rcnn_tiny"])
 def test_heads_on_feature_maps_are_the_detector_on_images(preset):
     model = models.from_preset(preset, 2, image_size=SIZE)
-    freeze_backbone(model)
+    freeze(model.backbone, "all")
     images = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 3)).astype("float32")
     maps = feature_network(model)(images)
     wanted = model(images, training=True)
@@ -26,10 +27,10 @@ def test_heads_on_feature_maps_are_the_detector_on_images(preset):
 def test_a_frozen_backbone_is_not_trained_nor_is_that_of_a_copy():
     model = models.from_preset("faster_rcnn_tiny", 2, image_size=SIZE)
     whole = len(model.trainable_weights)
-    freeze_backbone(model)
+    freeze(model.backbone, "all")
     assert 0 < len(model.trainable_weights) < whole
     assert not model.backbone.trainable_weights
-    assert model.backbone.frozen_level == "P5"
+    assert model.backbone.frozen_level == "all"
     again = type(model).from_config(model.get_config())
     assert [w.path for w in again.trainable_weights] == [w.path for w in model.trainable_weights]
     assert keras.tree.flatten(again.backbone.trainable_weights) == []

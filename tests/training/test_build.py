@@ -9,6 +9,7 @@ import pytest
 
 from harmonic_tf.training.build import (
     build_batches,
+    build_model,
     build_optimizer,
     build_strategy,
 )
@@ -18,22 +19,30 @@ from harmonic_tf.training.recipe import Recipe
 
 def test_the_learning_rate_warms_up_and_returns_to_zero():
     recipe = Recipe(learning_rate=0.5, warmup=0.1, optimizer="sgd", weight_decay=0.0)
-    schedule = build_optimizer(recipe, [], steps=100)._learning_rate
+    schedule = build_optimizer(recipe, steps=100)._learning_rate
     assert [float(schedule(step)) for step in (0, 5, 10)] == pytest.approx([0, 0.25, 0.5])
     assert float(schedule(55)) == pytest.approx(0.25)
     assert float(schedule(100)) == pytest.approx(0, abs=1e-7)
-    flat = build_optimizer(replace(recipe, warmup=0.0), [], steps=100)._learning_rate
+    flat = build_optimizer(replace(recipe, warmup=0.0), steps=100)._learning_rate
     assert float(flat(0)) == pytest.approx(0.5)
 
 
 def test_weight_decay_spares_biases():
     kernel, bias = keras.Variable(np.ones((2, 2))), keras.Variable(np.ones(2))
     recipe = Recipe(learning_rate=0.1, warmup=0.0, optimizer="adamw", weight_decay=0.5)
-    optimizer = build_optimizer(recipe, [kernel, bias], steps=10)
+    optimizer = build_optimizer(recipe, steps=10)
     optimizer.build([kernel, bias])
     optimizer.apply([np.zeros((2, 2), "float32"), np.zeros(2, "float32")])
     np.testing.assert_allclose(kernel.numpy(), 0.95, rtol=1e-6)
     np.testing.assert_array_equal(bias.numpy(), 1.0)
+
+
+@pytest.mark.parametrize(("level", "frozen"), [("none", {}), ("stem", {"stem"}), ("all", None)])
+def test_the_recipe_says_what_is_frozen(level, frozen):
+    recipe = Recipe(model="ssd_tiny", weights="none", freeze_backbone=level, image_size=(64, 64))
+    backbone = build_model(recipe, num_classes=2).backbone
+    learned = {variable.path.split("_")[0] for variable in backbone.trainable_variables}
+    assert learned == (set() if frozen is None else {"stem", "P2", "P3", "P4", "P5"} - set(frozen))
 
 
 @pytest.mark.parametrize("has_masks", [False, True])

@@ -11,8 +11,8 @@ import pytest
 
 from harmonic_tf import models
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.models.backbones import build_backbone
-from harmonic_tf.models.heads import freeze_backbone, head_network
+from harmonic_tf.models.backbones import build_backbone, freeze
+from harmonic_tf.models.heads import head_network
 from harmonic_tf.training.build import build_batches, build_model
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.errors import UserError
@@ -44,7 +44,7 @@ def kept(data, model, augmentation=LIGHT, views=2, place="memory", say=quiet):
 def detector(seed=0):
     keras.utils.set_random_seed(seed)
     model = models.from_preset("ssd_tiny", 3, image_size=SIZE)
-    freeze_backbone(model)
+    freeze(model.backbone, "all")
     model.compile(keras.optimizers.SGD(0.01), loss=HarmonicDetLoss())
     return model
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from toy_detector import ToyBatches, compiled
 
+from harmonic_tf.models import PRESETS
 from harmonic_tf.training.checkpoints import Checkpoints, save_model
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.loop import STOP_SIGNALS, Loop, stop_on_interrupt
@@ -36,9 +37,13 @@ def flat(model):
     return np.concatenate([np.ravel(w) for w in model.get_weights()])
 
 
-def test_a_step_on_two_replicas_is_a_step_on_one():
+LITE = [pytest.param((x,), marks=pytest.mark.slow) for x in PRESETS if x.endswith("_lite")]
+
+
+@pytest.mark.parametrize("presets", [(), *LITE], ids=lambda x: " ".join(x) or "those at hand")
+def test_a_step_on_two_replicas_is_a_step_on_one(presets):
     subprocess.run(
-        [sys.executable, "-W", "error", "two_replicas.py"],
+        [sys.executable, "-W", "error", "two_replicas.py", *presets],
         check=True,
         cwd=Path(__file__).parent,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},

@@ -94,7 +94,7 @@ def test_every_preset_says_how_it_is_trained():
     left_to_models.add("augmentation")
     for model in PRESETS:
         defaults = model_defaults(model)
-        assert set(defaults) == left_to_models, model
+        assert set(defaults) - {"freeze_backbone", "backbone_rate"} == left_to_models, model
         assert dataclasses.replace(Recipe(), **defaults)
 
 
@@ -142,3 +142,26 @@ def test_weights_are_those_that_are_there(monkeypatch):
     assert resolve(Recipe(weights="none")).weights == "none"
     monkeypatch.setattr(backbones, "available_weights", lambda name: ("none", name))
     assert resolve(Recipe()).weights == "none"
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "rate"),
+    [
+        ("ssd_lite", "imagenet", 0.1),
+        ("ssd_lite", "none", 1.0),
+        ("ssd512_resnet50_fpn", "a.h5", 1.0),
+    ],
+)
+def test_a_backbone_has_a_rate_of_its_own_where_it_starts_from_trained_weights(
+    model, weights, rate
+):
+    recipe = resolve(Recipe(model=model, weights=weights))
+    assert (recipe.backbone_rate, recipe.freeze_backbone) == (rate, "none")
+    asked = Recipe(model=model, weights=weights, backbone_rate=0.5, freeze_backbone="4")
+    assert (resolve(asked).backbone_rate, resolve(asked).freeze_backbone) == (0.5, "P4")
+
+
+@pytest.mark.parametrize("rate", [0.0, float("inf")])
+def test_a_rate_that_cannot_be(rate):
+    with pytest.raises(UserError, match="backbone_rate: expected"):
+        Recipe(backbone_rate=rate)

@@ -29,6 +29,10 @@ class ToyDetector(keras.Model):
         self.tracker = keras.metrics.Mean(name="box_loss")
         self.build((None, *SIZE, 3))
 
+    @property
+    def backbone(self):
+        return self.convolution
+
     def build(self, shape):
         self.convolution.build(shape)
         self.built = True

@@ -1,4 +1,10 @@
-"""Run as a process of its own: a step on two logical CPU devices is a step on one."""
+"""Run as a process of its own: a step on two logical CPU devices is a step on one.
+
+With names of presets as arguments it is a step of those.
+"""
+
+import functools
+import sys
 
 import keras
 import numpy as np
@@ -8,7 +14,9 @@ from toy_detector import ToyBatches, compiled, untuned
 from harmonic_tf import models
 from harmonic_tf.losses import HarmonicDetLoss
 from harmonic_tf.models.heads import head_network
+from harmonic_tf.models.two_stage import TwoStage
 from harmonic_tf.training.loop import Loop
+from harmonic_tf.training.optimizers import AdamW
 
 
 def sgd():
@@ -21,6 +29,13 @@ def adamw():
 
 def toy(optimizer):
     return compiled(optimizer())
+
+
+def toy_with_a_slow_kernel(optimizer):
+    model = compiled()
+    slow = model.trainable_variables[:1]
+    model.compile(optimizer=optimizer(0.01, decay=0.1, slow=slow, factor=0.1))
+    return model
 
 
 def ssd(optimizer):
@@ -105,11 +120,17 @@ if __name__ == "__main__":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     assert mirrored.num_replicas_in_sync == 2
+    for preset in sys.argv[1:]:
+        settings = EVERYTHING if issubclass(models.PRESETS[preset], TwoStage) else {}
+        compare(functools.partial(detector, preset, **settings), sgd, UnevenBatches(), 0.1)
+    if sys.argv[1:]:
+        sys.exit()
     # The first replica, which gets the first half of each batch, has all positives but one.
     uneven = {"positives": [4, 3, 1, 0]}
     compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 1e9)
     compare(toy, sgd, ToyBatches(steps_per_epoch=1, **uneven), 0.01)
     compare(toy, adamw, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
+    compare(toy_with_a_slow_kernel, AdamW, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenBatches(), 0.1)
     compare(ssd, sgd, UnevenMaps(), 0.1, head_network)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)

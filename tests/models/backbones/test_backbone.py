@@ -148,7 +148,49 @@ def test_frozen_layers_keep_their_statistics_and_weights():
     assert {x.path.split("_")[0] for x in backbone.trainable_weights} == {"P4", "P5"}
 
 
-@pytest.mark.parametrize("level", ["P2", "P5"])
+def layers_with_a_gradient(function, *arguments):
+    """Names of the convolutions that what a function returns has a backward pass through."""
+    graph = function.get_concrete_function(*arguments).graph
+    waiting, seen = [x.op for x in graph.outputs], set()
+    while waiting:
+        operation = waiting.pop()
+        if operation not in seen:
+            seen.add(operation)
+            waiting += [x.op for x in operation.inputs]
+    paths = [x.name.split("/") for x in seen if x.name.startswith("gradient_tape")]
+    return {part for path in paths for part in path if "_conv" in part}
+
+
+@pytest.mark.parametrize(
+    ("level", "learned"), [("stem", {"P2", "P3", "P4", "P5"}), ("P4", {"P5"}), ("all", set())]
+)
+def test_what_is_frozen(level, learned):
+    """It costs no backward pass, keeps its statistics, and the rest learns."""
+    import tensorflow as tf
+
+    backbone = PyramidBackbone("tiny", (32, 32), frozen_level=level)
+    assert {x.path.split("_")[0] for x in backbone.trainable_weights} == learned
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+
+    @tf.function(autograph=False)
+    def step(images):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_sum(x) for x in backbone(images, training=True).values()])
+        return loss, tape.gradient(loss, [x.value for x in backbone.trainable_weights])
+
+    assert {name.split("_")[0] for name in layers_with_a_gradient(step, images)} == learned
+    before = [np.array(x) for x in backbone.non_trainable_weights]
+    _, gradients = step(images)
+    assert all(np.any(gradient) for gradient in gradients)
+    changed = [
+        x.path.split("_")[0]
+        for x, value in zip(backbone.non_trainable_weights, before, strict=True)
+        if np.any(np.array(x) != value)
+    ]
+    assert set(changed) == learned
+
+
+@pytest.mark.parametrize("level", ["stem", "P2", "P5", "all"])
 def test_what_is_frozen_survives_saving(level, tmp_path):
     backbone = PyramidBackbone("tiny", (32, 32), freeze_batch_norm=True)
     freeze(backbone, level)
