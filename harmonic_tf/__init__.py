@@ -16,7 +16,12 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 __version__ = "0.2.0"
 
 _PARTS = {"losses", "metrics", "models"}
-_NAMES = {"Layout": "layouts", "pack": "adapters", "unpack": "adapters"}
+_NAMES = {
+    "Layout": "layouts",
+    "harmonize": "models.adapters.harmonizing",
+    "pack": "adapters",
+    "unpack": "adapters",
+}
 __all__ = [*_NAMES]
 
 

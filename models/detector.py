@@ -9,7 +9,12 @@ from keras import ops
 import harmonic_tf
 from harmonic_tf.coders import FORMATS
 from harmonic_tf.models.backbones import build_backbone
-from harmonic_tf.models.ground_truth import convert_boxes, image_size_of, read_ground_truth
+from harmonic_tf.models.ground_truth import (
+    convert_boxes,
+    image_size_of,
+    read_ground_truth,
+    unpack_batch,
+)
 from harmonic_tf.models.layers.dtype_policy import dtype_policy
 from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.models.schedules import FULL_SIZE
@@ -54,35 +59,98 @@ class Preset:
         }
 
 
-class DetectorMixin(StageLosses):
-    """What makes a Keras model with `stages` a detector: its loss, its detections, its config.
+class Detector(StageLosses, keras.Model):
+    """A network and a row of stages; see `harmonic_tf.models.stages`. A subclass says which.
 
-    Inherited before the model's class, which sets `backbone`, `settings` and `image_size` and calls
-    `_set_up`. See `Detector` for what they are.
+    It goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
+    `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
+    predict. It is trained with
+
+        model.compile("adamw", loss=HarmonicDetLoss())
+        model.fit(dataset)
+
+    on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
+    KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
+    `{"boxes", "confidence", "classes", "num_detections"}`. In training the model returns what its
+    network does, and `compute_loss` runs the stages that look at regions.
+
+    Args:
+        network: Keras model from images to a dictionary with what the stages read.
+        stages: sequence of `Stage`.
+        branches: sequence of what is learned beside boxes; see `MaskBranch`.
+        backbone: the network whose feature maps are used, serialisable.
+        num_classes: int C, without the background.
+        bounding_box_format: string. Keras's name of the format of boxes in and out.
+        settings: dictionary of the subclass's other arguments, for its config.
+        score_threshold: float. Detections must score higher.
+        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
+        max_detections: int. Detections kept an image.
+        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
+        name: string.
+
+    Attributes:
+        presets: dictionary of name to `Preset`.
+        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
+        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
     """
 
     presets = {}
 
-    def _set_up(self, stages, branches, num_classes, bounding_box_format, decoding, resize):
+    def __init__(
+        self,
+        network,
+        stages,
+        branches=(),
+        *,
+        backbone,
+        num_classes,
+        bounding_box_format,
+        settings,
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        max_detections=100,
+        resize="stretch",
+        name=None,
+    ):
+        super().__init__(name=name)
         if resize not in ("stretch", "letterbox"):
             raise ValueError(f'`resize` must be "stretch" or "letterbox". Received: {resize!r}')
         if bounding_box_format not in FORMATS:
             raise ValueError(
                 f"`bounding_box_format` must be one of {FORMATS}. Received: {bounding_box_format!r}"
             )
+        self.network = network
         self.stages = tuple(stages)
         self.branches = tuple(branches)
+        self.backbone = backbone
         self.num_classes = num_classes
         self.bounding_box_format = bounding_box_format
+        self.settings = settings
         self.resize = resize
-        self.decoding = decoding
+        self.decoding = {
+            "score_threshold": score_threshold,
+            "iou_threshold": nms_threshold,
+            "max_detections": max_detections,
+        }
         # XLA has no kernels for TensorFlow's NMS and sparse products.
         self.supports_jit = keras.backend.backend() != "tensorflow"
-        self._make_metrics()
+        self._make_metrics(others=[x.name for x in (*self.stages[:-1], *self.branches)])
         self.seed_generator = None
         if any(stage.sampler for stage in self.stages):
             self.seed_generator = keras.random.SeedGenerator()
             self.sampling_state = self.seed_generator.state  # a variable, to be saved
+        self.built = True
+
+    @property
+    def image_size(self):
+        """(height, width) of the network's input in pixels; None for an axis of any size."""
+        return tuple(self.network.input_shape[1:3])
+
+    def call(self, images, training=None):
+        outputs = self.network(images, training=training)
+        if training:
+            return outputs
+        return {**outputs, **returned(look(self.stages, outputs, image_size_of(images)))}
 
     @property
     def last_stage(self):
@@ -182,22 +250,15 @@ class DetectorMixin(StageLosses):
         boxes = convert_boxes(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
         return {**detections, "boxes": ops.where(present, boxes, -1.0)}
 
-    def make_train_function(self, force=False):
-        """As Keras's. A step that makes the optimizer's variables would be traced twice."""
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
-
-    # Keras's own steps, also where a subclass has another library's: see `adapters`.
     def train_step(self, *args):
-        return keras.Model.train_step(self, *args[:-1], _unpack(args[-1]))
+        return super().train_step(*args[:-1], unpack_batch(args[-1]))
 
     def test_step(self, *args):
-        return keras.Model.test_step(self, *args[:-1], _unpack(args[-1]))
+        return super().test_step(*args[:-1], unpack_batch(args[-1]))
 
     def predict_step(self, *args):
-        images = keras.utils.unpack_x_y_sample_weight(_unpack(args[-1]))[0]
-        outputs = keras.Model.predict_step(self, *args[:-1], _unpack(args[-1]))
+        images = keras.utils.unpack_x_y_sample_weight(unpack_batch(args[-1]))[0]
+        outputs = super().predict_step(*args[:-1], unpack_batch(args[-1]))
         if isinstance(outputs, tuple):  # JAX: the variables are apart from the model, and returned
             variables = [*self.trainable_variables, *self.non_trainable_variables]
             values = [value for part in args[0] for value in part]
@@ -313,85 +374,3 @@ class DetectorMixin(StageLosses):
             num_classes=num_classes,
             **{**spec.settings_at(image_size), **settings},
         )
-
-
-class Detector(DetectorMixin, keras.Model):
-    """A network and a row of stages; see `harmonic_tf.models.stages`. A subclass says which.
-
-    It goes from images `(B, H, W, 3)` (RGB, 0 to 255) to the predictions of the contract,
-    `{"box": (B, A, 4), "classification": (B, A, K)}` of the last stage and what earlier ones
-    predict. It is trained with
-
-        model.compile("adamw", loss=HarmonicDetLoss())
-        model.fit(dataset)
-
-    on a dataset of `(images, {"boxes": (B, M, 4), "classes": (B, M)})`, padded with -1, or of
-    KerasCV's `{"images", "bounding_boxes"}`; `model.predict(images)` gives KerasCV's dictionary
-    `{"boxes", "confidence", "classes", "num_detections"}`. In training the model returns what its
-    network does, and `compute_loss` runs the stages that look at regions.
-
-    Args:
-        network: Keras model from images to a dictionary with what the stages read.
-        stages: sequence of `Stage`.
-        branches: sequence of what is learned beside boxes; see `MaskBranch`.
-        backbone: the network whose feature maps are used, serialisable.
-        num_classes: int C, without the background.
-        bounding_box_format: string. Keras's name of the format of boxes in and out.
-        settings: dictionary of the subclass's other arguments, for its config.
-        score_threshold: float. Detections must score higher.
-        nms_threshold: float. IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections: int. Detections kept an image.
-        resize: `"stretch"` or `"letterbox"`: how images are brought to `image_size`.
-        name: string.
-
-    Attributes:
-        presets: dictionary of name to `Preset`.
-        decoding: arguments of `harmonic_tf.models.nms.class_wise_nms`.
-        has_masks: bool. Whether it learns `"masks"` beside boxes, and finds them.
-    """
-
-    def __init__(
-        self,
-        network,
-        stages,
-        branches=(),
-        *,
-        backbone,
-        num_classes,
-        bounding_box_format,
-        settings,
-        score_threshold=0.05,
-        nms_threshold=0.5,
-        max_detections=100,
-        resize="stretch",
-        name=None,
-    ):
-        super().__init__(name=name)
-        self.network = network
-        self.backbone = backbone
-        self.settings = settings
-        decoding = {
-            "score_threshold": score_threshold,
-            "iou_threshold": nms_threshold,
-            "max_detections": max_detections,
-        }
-        self._set_up(stages, branches, num_classes, bounding_box_format, decoding, resize)
-        self.built = True
-
-    @property
-    def image_size(self):
-        """(height, width) of the network's input in pixels; None for an axis of any size."""
-        return tuple(self.network.input_shape[1:3])
-
-    def call(self, images, training=None):
-        outputs = self.network(images, training=training)
-        if training:
-            return outputs
-        return {**outputs, **returned(look(self.stages, outputs, image_size_of(images)))}
-
-
-def _unpack(data):
-    """KerasCV's dictionary of a batch as the tuple that Keras expects."""
-    if isinstance(data, dict) and "bounding_boxes" in data:
-        return data["images"], data["bounding_boxes"]
-    return data

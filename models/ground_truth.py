@@ -12,14 +12,34 @@ def read_ground_truth(y, bounding_box_format, image_size, num_classes):
     """Boxes in x1, y1, x2, y2 pixels, padded with -1.
 
     Args:
-        y: `{"boxes": (B, M, 4), "classes": (B, M)}` (KerasCV's) or `{"boxes", "labels"}` (Keras's
-            and KerasHub's), padded with -1, or ragged; and optionally `"masks"` `(B, M, S, S)`.
+        y: as for `read_objects`, and optionally `"masks"` `(B, M, S, S)`.
         bounding_box_format: Keras's name of the boxes' format.
         image_size: (height, width) in pixels.
         num_classes: int C.
 
     Returns:
         `{"boxes": (B, M, 4), "classes": (B, M)}` and `"masks"` if there are any, float32.
+
+    Raises:
+        ValueError: as `read_objects`.
+    """
+    truth = read_objects(y, num_classes)
+    truth["boxes"] = convert_boxes(truth["boxes"], bounding_box_format, "xyxy", image_size)
+    if "masks" in y:
+        truth["masks"] = _padded(y["masks"])
+    return truth
+
+
+def read_objects(y, num_classes):
+    """Boxes in the format that they have, and classes, padded with -1.
+
+    Args:
+        y: `{"boxes": (B, M, 4), "classes": (B, M)}` (KerasCV's) or `{"boxes", "labels"}` (Keras's
+            and KerasHub's), padded with -1, or ragged.
+        num_classes: int C.
+
+    Returns:
+        `{"boxes": (B, M, 4), "classes": (B, M)}`, float32.
 
     Raises:
         ValueError: if it is of another form or, where values can be read, a box is not finite or a
@@ -38,13 +58,7 @@ def read_ground_truth(y, bounding_box_format, image_size, num_classes):
             f"{tuple(classes.shape)}."
         )
     _check_values(boxes, classes, num_classes)
-    truth = {
-        "boxes": convert_boxes(boxes, bounding_box_format, "xyxy", image_size),
-        "classes": classes,
-    }
-    if "masks" in y:
-        truth["masks"] = _padded(y["masks"])
-    return truth
+    return {"boxes": boxes, "classes": classes}
 
 
 def _check_values(boxes, classes, num_classes):
@@ -70,14 +84,13 @@ def nan_if_broken(truth):
 
 
 def read_sample_weight(sample_weight):
-    """Weights `(B,)` of images, or None; Keras gives each array of a dictionary of labels its own.
+    """Weights `(B,)` of images, or None; Keras gives each array of the labels its own.
 
     Args:
-        sample_weight: None, `(B,)`, or a dictionary of weights, one for each array of the labels.
+        sample_weight: None, `(B,)`, or a list or dictionary of weights, one for each array of the
+            labels.
     """
-    if isinstance(sample_weight, dict):
-        sample_weight = next(iter(sample_weight.values()))
-    return sample_weight
+    return None if sample_weight is None else keras.tree.flatten(sample_weight)[0]
 
 
 def convert_boxes(values, source, target, image_size):
@@ -108,3 +121,10 @@ def image_size_of(images):
             f"Received images of shape {tuple(images.shape)}."
         )
     return height, width
+
+
+def unpack_batch(data):
+    """KerasCV's dictionary of a batch as the tuple that Keras expects."""
+    if isinstance(data, dict) and "bounding_boxes" in data:
+        return data["images"], data["bounding_boxes"]
+    return data

@@ -1,16 +1,20 @@
-"""Detectors of other libraries, trained with our losses; each is imported only when asked for.
+"""Detectors of other libraries, trained with our losses.
 
-Outsiders use `KerasCVRetinaNet`.
+Outsiders use `harmonize`. What is particular to a library is imported only when asked for.
 """
 
 import importlib
 
-#: Class -> its module here.
-_ADAPTERS = {"KerasCVRetinaNet": "keras_cv_retinanet"}
-__all__ = list(_ADAPTERS)
+#: Name -> its module here.
+_NAMES = {
+    "harmonize": "harmonizing",
+    "Harmonized": "harmonized",
+    "KerasCVRetinaNet": "deprecated",
+}
+__all__ = list(_NAMES)
 
 
 def __getattr__(name):
-    if name not in _ADAPTERS:
+    if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ADAPTERS[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)

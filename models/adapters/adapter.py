@@ -1,0 +1,68 @@
+"""What there is to know of someone's detector to train it with a joint loss."""
+
+from keras import ops
+
+from harmonic_tf.models.ground_truth import nan_if_broken, read_objects
+
+
+class Adapter:
+    """How a detector's batch becomes what a joint loss reads; a subclass for each kind.
+
+    Args:
+        detector: the user's Keras model. It is read, and never changed.
+
+    Attributes:
+        loss_settings: dictionary. The arguments of a joint loss that the detector needs; see
+            `JointLoss.for_detector`.
+        others: dictionary of name to the `loss_settings` of what the detector learns beside, with
+            the standard loss.
+        decodes: bool. Whether `predict` gives boxes.
+    """
+
+    others = {}
+    decodes = True
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def lessons(self, x, y, outputs, training):
+        """What the detector learns from a batch.
+
+        Args:
+            x: images `(B, H, W, 3)`.
+            y: their targets, as the detector's own `fit` takes them.
+            outputs: what the detector returned for `x`.
+            training: bool.
+
+        Returns:
+            `(lesson, others)`: a `harmonic_tf.models.stages.Lesson`, and a dictionary of name to
+            `Lesson`, with the keys of `self.others`.
+        """
+        raise NotImplementedError
+
+    def prepare(self, **arguments):
+        """The arguments of Keras's `fit`, `evaluate` or `predict` for those of the detector's."""
+        return arguments
+
+    def objects(self, y, num_classes):
+        """Ground truth as a label encoder reads it, checked.
+
+        Args:
+            y: see `harmonic_tf.models.ground_truth.read_objects`.
+            num_classes: int. Classes must be below.
+
+        Returns:
+            `(objects, broken)`: `{"boxes": (B, M, 4), "classes": (B, M)}` with M of at least 1, for
+            encoders look for the best box; and 0, or NaN if a box is not finite where that could
+            not be refused.
+        """
+        truth = read_objects(y, num_classes)
+        count = ops.shape(truth["boxes"])[1]
+        missing = max(1 - count, 0) if isinstance(count, int) else ops.maximum(1 - count, 0)
+        batch = ops.shape(truth["boxes"])[0]
+        none = {"boxes": -ops.ones((batch, 1, 4)), "classes": -ops.ones((batch, 1))}
+        filled = {
+            key: ops.concatenate([value, none[key][:, :missing]], axis=1)
+            for key, value in truth.items()
+        }
+        return filled, nan_if_broken(truth)
