@@ -45,6 +45,7 @@ class CenterSize:
 
     variance: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
 
+    name: ClassVar[str] = "center_size"
     loss_coding: ClassVar[str] = "center_size"
 
     def encode(self, boxes_, reference_boxes):
@@ -76,6 +77,7 @@ class Corners:
 
     variance: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.2)
 
+    name: ClassVar[str] = "corners"
     loss_coding: ClassVar[str] = "corners"
 
     def encode(self, boxes_, reference_boxes):
@@ -110,6 +112,7 @@ class Distances:
     """
 
     variance: ClassVar[tuple[float, float, float, float]] = _ONES
+    name: ClassVar[str] = "distances"
     loss_coding: ClassVar[str] = "corners"
 
     def encode(self, boxes_, reference_boxes):
@@ -157,6 +160,7 @@ class Boxes:
     bounding_box_format: str = "xyxy"
     variance: tuple[float, float, float, float] = _ONES
 
+    name: ClassVar[str] = "boxes"
     loss_coding: ClassVar[str] = "corners"
 
     def __post_init__(self):
@@ -191,9 +195,4 @@ class Boxes:
         return convert(values, source, target, dtype=keras.backend.standardize_dtype(values.dtype))
 
 
-CODERS = {
-    "center_size": CenterSize,
-    "corners": Corners,
-    "distances": Distances,
-    "boxes": Boxes,
-}
+CODERS = {cls.name: cls for cls in (CenterSize, Corners, Distances, Boxes)}

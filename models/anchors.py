@@ -134,9 +134,34 @@ def strided_anchors(image_size, strides, shapes):
            [5., 0., 6., 4.]], dtype=float32)
     """
     height, width = image_size
+    anchors = _on_strides(image_size, strides, shapes)
+    return np.clip(anchors, 0, [width, height, width, height]).astype("float32")
+
+
+def strided_squares(image_size, strides):
+    """A square with sides of a stride around each location: what FCOS measures distances in.
+
+    Args:
+        image_size: (height, width) in pixels.
+        strides: of each level, in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of `grid_anchors`.
+
+    Example:
+
+    >>> strided_squares((4, 6), [4])
+    array([[0., 0., 4., 4.],
+           [4., 0., 8., 4.]], dtype=float32)
+    """
+    return _on_strides(image_size, strides, [[(stride, stride)] for stride in strides])
+
+
+def _on_strides(image_size, strides, shapes):
+    height, width = image_size
     cells = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in strides]
     levels = [
         grid_anchors((rows * stride, columns * stride), [(rows, columns)], [level_shapes])
         for stride, (rows, columns), level_shapes in zip(strides, cells, shapes, strict=True)
     ]
-    return np.clip(np.concatenate(levels), 0, [width, height, width, height]).astype("float32")
+    return np.concatenate(levels)

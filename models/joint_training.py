@@ -88,11 +88,11 @@ class JointTraining:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
-    def _compiled_loss(self, lesson, sample_weight):
-        """The compiled loss of a `Lesson`; updates the metrics."""
+    def _compiled_loss(self, lesson, sample_weight, loss_settings):
+        """The compiled loss of a `Lesson`, with what the detector asks for; updates the metrics."""
         if not isinstance(self.loss, JointLoss):
             return self.loss(lesson.y_true, lesson.y_pred, sample_weight)
-        loss = self.loss.for_detector(self.loss_settings)
+        loss = self.loss.for_detector(loss_settings)
         total, parts = loss.with_parts(lesson.y_true, lesson.y_pred, sample_weight)
         sums = (parts.classification, parts.localization, parts.contrastive)
         sums = (*sums, parts.total - sum(sums))
@@ -109,7 +109,7 @@ class JointTraining:
         """
         loss = DetectionLoss()
         if harmonized and isinstance(self.loss, JointLoss):
-            own = {"classification": "auto", "box_variance": "auto"}
+            own = {"classification": "auto", "box_variance": "auto", "layout": None}
             loss = type(self.loss).from_config({**self.loss.get_config(), **own})
         loss = loss.for_detector(loss_settings)
         total, parts = loss.with_parts(lesson.y_true, lesson.y_pred, sample_weight)

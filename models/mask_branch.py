@@ -37,7 +37,7 @@ class MaskBranch:
         self.after = after
         self.network = mask_head(MASK_SIZE // 2, features.filters, filters, num_classes)
 
-    def loss_terms(self, rows, outputs, truth, training):
+    def loss_terms(self, rows, lessons, outputs, truth, training):
         """The loss of each region that may be positive, and which are, `(B, R)` each."""
         row = rows[self.after]
         regions = row.reference_boxes[:, : row.stage.sampler.positives]

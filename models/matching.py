@@ -113,7 +113,9 @@ def encode_targets(reference_boxes, gt_boxes, gt_classes, coder, matching):
     """
     reference_boxes = ops.convert_to_tensor(reference_boxes, "float32")
     encode = _compiled(len(reference_boxes.shape), coder, matching)
-    gt_boxes, gt_classes = _pad(ops.cast(gt_boxes, "float32"), ops.cast(gt_classes, "float32"))
+    gt_boxes, gt_classes = pad_objects(
+        ops.cast(gt_boxes, "float32"), ops.cast(gt_classes, "float32")
+    )
     box, classification = encode(reference_boxes, gt_boxes, gt_classes)
     return {"box": box, "classification": classification}
 
@@ -133,7 +135,7 @@ def _compiled(rank, coder, matching):
     return compiled(encode)
 
 
-def _pad(gt_boxes, gt_classes, multiple=16):
+def pad_objects(gt_boxes, gt_classes, multiple=16):
     """Adds objects of no class and no area, at least one, so that every image has one to point
     at, up to a multiple, so that batches of other sizes seldom need another compilation."""
     extra = multiple - ops.shape(gt_classes)[1] % multiple

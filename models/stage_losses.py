@@ -25,20 +25,20 @@ class StageLosses(JointTraining):
         seed = self.seed_generator if training else None
         rows = look(self.stages, y_pred, image_size, truth, seed, training)
         total = nan_if_broken(truth) + self._layer_losses()
+        lessons = {}
         for stage in self.stages:
-            lesson = stage.lesson(rows[stage.name], y_pred, truth, seed)
+            lesson = lessons[stage.name] = stage.lesson(rows[stage.name], y_pred, truth, seed)
             total = total + self._stage_loss(stage, lesson, sample_weight)
         for branch in self.branches:
-            terms = branch.loss_terms(rows, y_pred, truth, training)
+            terms = branch.loss_terms(rows, lessons, y_pred, truth, training)
             total = total + self._branch_loss(branch, *terms, sample_weight)
         return total
 
     def _stage_loss(self, stage, lesson, sample_weight):
+        settings = {**stage.loss_settings, "box_loss": stage.box_loss}
         if stage is self.last_stage:
-            return self._compiled_loss(lesson, sample_weight)
-        return self._other_loss(
-            stage.name, lesson, stage.loss_settings, sample_weight, stage.harmonized
-        )
+            return self._compiled_loss(lesson, sample_weight, settings)
+        return self._other_loss(stage.name, lesson, settings, sample_weight, stage.harmonized)
 
     def _branch_loss(self, branch, terms, positive, sample_weight):
         """The mean of a branch's terms over the positives of the global batch."""

@@ -21,6 +21,7 @@ from keras import ops
 
 from harmonic_tf import boxes
 from harmonic_tf.coders import CenterSize
+from harmonic_tf.layouts import Layout
 from harmonic_tf.models.nms import class_wise_nms
 from harmonic_tf.models.sampling import Sampler, batched_gather
 from harmonic_tf.ops import IGNORED
@@ -36,6 +37,8 @@ class Row(NamedTuple):
         box: `(B, A, 4)` deltas or, with a box for each class, `(B, A, C, 4)`.
         classification: `(B, A, K)` logits.
         open: None, or bool `(B, A)`: the rows that an earlier stage has not closed.
+        centerness: None, or logits `(B, A)` of how well placed a row is (Tian et al. 2019): scores
+            of detections are the roots of class score times centre-ness.
     """
 
     stage: Any
@@ -43,13 +46,19 @@ class Row(NamedTuple):
     box: Any
     classification: Any
     open: Any = None
+    centerness: Any = None
 
     def scores(self):
-        """Scores of the classes, `(B, A, C)` in float32."""
+        """Scores of detections, `(B, A, C)` in float32."""
         logits = ops.cast(self.classification, "float32")
         if self.stage.classification == "softmax":
-            return ops.softmax(logits, axis=-1)[..., :-1]
-        return ops.sigmoid(logits)
+            scores = ops.softmax(logits, axis=-1)[..., :-1]
+        else:
+            scores = ops.sigmoid(logits)
+        if self.centerness is None:
+            return scores
+        centerness = ops.sigmoid(ops.cast(self.centerness, "float32"))
+        return ops.sqrt(scores * centerness[..., None])
 
     def boxes(self):
         """The predicted boxes, `(B, A, 4)` or `(B, A, C, 4)`, x1, y1, x2, y2 in pixels."""
@@ -83,7 +92,16 @@ class Row(NamedTuple):
         if len(box.shape) == 4:
             own = ops.clip(ops.cast(y_true["classification"], "int32"), 0, box.shape[2] - 1)
             box = ops.take_along_axis(box, own[..., None, None], axis=2)[:, :, 0]
-        return {"box": box, "classification": self.classification}
+        classification = self.classification
+        if self.stage.couples_centerness:
+            classification = product_logits(classification, self.centerness[..., None])
+        return {"box": box, "classification": classification}
+
+
+def product_logits(a, b):
+    """Logits of sigmoid(a) * sigmoid(b), in float32."""
+    a, b = (ops.cast(x, "float32") for x in (a, b))
+    return -ops.logaddexp(ops.logaddexp(-a, -b), -a - b)
 
 
 class Lesson(NamedTuple):
@@ -117,6 +135,9 @@ class Stage:
         harmonized: bool. Whether the compiled loss is also its own, or the standard one.
         detects: bool. Whether its boxes are detections.
         key_prefix: string before `"box"` and `"classification"` in the network's output.
+        box_loss: of the standard loss, as in `harmonic_tf.losses.DetectionLoss`.
+        couples_centerness: bool. Whether a joint loss takes class score times centre-ness for the
+            score, instead of the class score.
     """
 
     name: str
@@ -130,23 +151,30 @@ class Stage:
     harmonized: bool = True
     detects: bool = True
     key_prefix: str = ""
+    box_loss: str = "smooth_l1"
+    couples_centerness: bool = False
 
     @property
     def loss_settings(self):
         """The arguments of a joint loss that this stage needs."""
-        return {
+        settings = {
             "classification": self.classification,
             "box_variance": self.coder.variance,
             "negative_ratio": self.negative_ratio,
         }
+        if isinstance(self.coder, CenterSize):
+            return settings
+        background = "last" if self.classification == "softmax" else None
+        return {**settings, "layout": Layout(box_coding=self.coder.name, background=background)}
 
     def key(self, name):
         """Its key in the network's output."""
         return f"{self.key_prefix}{name}"
 
     def predictions(self, outputs):
-        """Its part of the network's output: `{"box", "classification"}`."""
-        return {name: outputs[self.key(name)] for name in ("box", "classification")}
+        """Its part of the network's output: `{"box", "classification"}`, maybe `"centerness"`."""
+        names = ("box", "classification", "centerness")
+        return {name: outputs[self.key(name)] for name in names if self.key(name) in outputs}
 
     def encode_targets(self, row, truth):
         """The `y_true` of the contract for ground truth; see `read_ground_truth`."""

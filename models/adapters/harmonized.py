@@ -79,7 +79,9 @@ class Harmonized(JointTraining, keras.Model):
         """The compiled loss on a batch, what the detector learns beside, and the layers' own."""
         lesson, others = self.adapter.lessons(x, y, y_pred, training)
         sample_weight = read_sample_weight(sample_weight)
-        total = self._compiled_loss(lesson, sample_weight) + self._layer_losses()
+        total = (
+            self._compiled_loss(lesson, sample_weight, self.loss_settings) + self._layer_losses()
+        )
         for name, other in others.items():
             settings = self.adapter.others[name]
             total = total + self._other_loss(name, other, settings, sample_weight)

@@ -13,12 +13,13 @@ class FeaturePyramid(layers.Layer):
     Args:
         levels: sequence of strings. Consecutive levels of the backbone that enter, finest first,
             such as `("P3", "P4", "P5")`.
-        extra_levels: int. Coarser levels, each by a 3x3 convolution of stride 2 on the one before;
-            the first on the backbone's coarsest features.
+        extra_levels: int. Coarser levels, each by a 3x3 convolution of stride 2 on the one before.
         filters: int. Channels of every level.
         last_padding: `"same"` or `"valid"`: padding of the last extra level. SSD300 has
             `"valid"`, from 3 x 3 cells to 1.
         separable: bool. Whether the 3x3 convolutions are separable ones.
+        extra_input: what the first extra level is made of: the coarsest features of the
+            `"backbone"` (RetinaNet) or level of the `"pyramid"` (FCOS).
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -35,6 +36,7 @@ class FeaturePyramid(layers.Layer):
         filters=256,
         last_padding="same",
         separable=False,
+        extra_input="backbone",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,6 +45,11 @@ class FeaturePyramid(layers.Layer):
         self.filters = filters
         self.last_padding = last_padding
         self.separable = separable
+        if extra_input not in ("backbone", "pyramid"):
+            raise ValueError(
+                f'`extra_input` must be "backbone" or "pyramid". Received: {extra_input!r}'
+            )
+        self.extra_input = extra_input
 
         def convolution(name, size, **settings):
             settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
@@ -63,6 +70,8 @@ class FeaturePyramid(layers.Layer):
             lateral.build(shape)
         for output in self.refinements:
             output.build((*shape[:-1], self.filters))
+        if self.extra_input == "pyramid":
+            shape = (*shape[:-1], self.filters)
         for extra in self.extras:
             extra.build(shape)
             shape = (*shape[:-1], self.filters)
@@ -73,7 +82,7 @@ class FeaturePyramid(layers.Layer):
         for i in reversed(range(len(features) - 1)):
             features[i] = features[i] + _upsample_like(features[i + 1], features[i])
         features = [output(x) for output, x in zip(self.refinements, features, strict=True)]
-        x = inputs[self.levels[-1]]
+        x = inputs[self.levels[-1]] if self.extra_input == "backbone" else features[-1]
         for i, extra in enumerate(self.extras):
             x = extra(x if i == 0 else keras.ops.relu(x))
             features.append(x)
@@ -98,6 +107,7 @@ class FeaturePyramid(layers.Layer):
             "filters": self.filters,
             "last_padding": self.last_padding,
             "separable": self.separable,
+            "extra_input": self.extra_input,
         }
 
 

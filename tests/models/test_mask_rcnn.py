@@ -30,7 +30,7 @@ def mask_loss(model, y, regions, weight=None):
     head = model.stages[-1]
     rows = {"head": Row(head, np.array(regions, "float32"), None, None)}
     truth = read_ground_truth(y, "xyxy", model.image_size, 3)
-    terms = model.branches[0].loss_terms(rows, outputs, truth, training=True)
+    terms = model.branches[0].loss_terms(rows, {}, outputs, truth, training=True)
     return float(model._branch_loss(model.branches[0], *terms, weight))
 
 

@@ -74,7 +74,7 @@ class Evaluator:
         self.batches = eval_batches(
             data, image_size=model.image_size, batch_size=batch_size, resize=model.resize
         )
-        form = {"classification": model.classification, "box_variance": model.box_variance}
+        form = {key: x for key, x in model.loss_settings.items() if key != "negative_ratio"}
         self.inconsistency = InconsistencyCoefficient(**form)
         self.mean_score = MeanScore(**form)
         self._step = self._make_step(model)

@@ -49,10 +49,29 @@ def test_padding_of_the_last_level(padding, size):
     assert tuple(pyramid(maps((6, 6)))[-1].shape) == (1, size, size, 4)
 
 
-def test_symbolic_shapes_are_those_of_the_call():
+def test_what_the_first_extra_level_is_made_of():
+    """Of one cell: the backbone's, or three times it, in the level that is made of it."""
+    inputs = maps((1, 1))
+    sums = {}
+    for source in ("backbone", "pyramid"):
+        pyramid = FeaturePyramid(("P3",), extra_levels=1, filters=2, extra_input=source)
+        pyramid(inputs)
+        pyramid.refinements[0].kernel.assign(3 * np.eye(2) * np.ones((3, 3, 1, 1)))
+        pyramid.laterals[0].kernel.assign(np.eye(2)[None, None])
+        pyramid.extras[0].kernel.assign(np.ones((3, 3, 2, 2)))
+        sums[source] = np.array(pyramid(inputs)[-1])[0, 0, 0]
+    total = inputs["P3"].sum()
+    np.testing.assert_allclose(sums["backbone"], [total, total], rtol=1e-5)
+    np.testing.assert_allclose(sums["pyramid"], [3 * total, 3 * total], rtol=1e-5)
+    with pytest.raises(ValueError, match='`extra_input` must be "backbone" or "pyramid"'):
+        FeaturePyramid(extra_input="P5")
+
+
+@pytest.mark.parametrize("source", ["backbone", "pyramid"])
+def test_symbolic_shapes_are_those_of_the_call(source):
     inputs = maps((6, 8), (3, 4), (2, 2))
     symbolic = {level: keras.Input(x.shape[1:]) for level, x in inputs.items()}
-    pyramid = FeaturePyramid(extra_levels=3, filters=4)
+    pyramid = FeaturePyramid(extra_levels=3, filters=4, extra_input=source)
     shapes = [x.shape[1:] for x in pyramid(symbolic)]
     assert shapes == [tuple(x.shape[1:]) for x in pyramid(inputs)]
 
@@ -63,6 +82,7 @@ def test_config_is_complete():
         "extra_levels": 1,
         "filters": 8,
         "last_padding": "valid",
+        "extra_input": "pyramid",
         "name": "neck",
     }
     config = FeaturePyramid(**settings).get_config()
