@@ -185,7 +185,7 @@ def test_metrics_of_training(preset):
     model = build(preset)
     compile_eagerly(model, HarmonicDetLoss)
     history = fit(model, batches(rectangles()))
-    own = {f"{name}_loss" for name in ("arm", "rpn", "head1", "head2", "mask")}
+    own = {f"{name}_loss" for name in ("arm", "rpn", "head1", "head2", "mask", "centerness")}
     assert set(history) - own == {
         "loss",
         "classification_loss",

@@ -37,7 +37,7 @@ assert {key: value.shape for key, value in found.items()} == shapes
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 # Between them they have every kind of stage, and the branch of masks.
-@pytest.mark.parametrize("preset", ["refinedet_tiny", "retinanet_tiny", "cascade_mask_rcnn_tiny"])
+@pytest.mark.parametrize("preset", ["refinedet_tiny", "fcos_tiny", "cascade_mask_rcnn_tiny"])
 def test_trains_and_predicts(backend, preset):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -42,6 +42,10 @@ def ssd(optimizer):
     return detector("ssd_tiny", optimizer)
 
 
+def fcos(optimizer):
+    return detector("fcos_tiny", optimizer)
+
+
 def mask_rcnn(optimizer):
     return detector("mask_rcnn_tiny", optimizer, **EVERYTHING)
 
@@ -133,4 +137,5 @@ if __name__ == "__main__":
     compare(toy_with_a_slow_kernel, AdamW, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenBatches(), 0.1)
     compare(ssd, sgd, UnevenMaps(), 0.1, head_network)
+    compare(fcos, sgd, UnevenBatches(), 0.1)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
