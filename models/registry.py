@@ -20,6 +20,7 @@ DETECTORS = {
         "retinanet_resnet50_fpn retinanet_resnext101_32x8d_fpn retinanet_tiny retinanet_lite",
     ),
     "FCOS": ("fcos", "fcos_resnet50_fpn fcos_resnext101_32x8d_fpn fcos_tiny"),
+    "FSAF": ("fsaf", "fsaf_resnet50_fpn fsaf_resnext101_32x8d_fpn fsaf_tiny"),
     "FasterRCNN": (
         "faster_rcnn",
         "faster_rcnn_resnet50_fpn faster_rcnn_resnet101_fpn faster_rcnn_resnext101_32x8d_fpn"

@@ -5,7 +5,7 @@ import pytest
 
 from harmonic_tf import models
 
-ONE_STAGE = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny", "fcos_tiny"]
+ONE_STAGE = ["ssd_tiny", "dssd_tiny", "refinedet_tiny", "retinanet_tiny", "fcos_tiny", "fsaf_tiny"]
 # These learn from random samples, so that no two losses are the same.
 TWO_STAGE = ["faster_rcnn_tiny", "mask_rcnn_tiny", "cascade_rcnn_tiny", "cascade_mask_rcnn_tiny"]
 TINY = [*ONE_STAGE, *TWO_STAGE]

@@ -185,7 +185,10 @@ def test_metrics_of_training(preset):
     model = build(preset)
     compile_eagerly(model, HarmonicDetLoss)
     history = fit(model, batches(rectangles()))
-    own = {f"{name}_loss" for name in ("arm", "rpn", "head1", "head2", "mask", "centerness")}
+    own = {
+        f"{name}_loss"
+        for name in ("arm", "rpn", "head1", "head2", "mask", "centerness", "anchor_based")
+    }
     assert set(history) - own == {
         "loss",
         "classification_loss",

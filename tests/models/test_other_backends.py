@@ -36,8 +36,10 @@ assert {key: value.shape for key, value in found.items()} == shapes
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-# Between them they have every kind of stage, and the branch of masks.
-@pytest.mark.parametrize("preset", ["refinedet_tiny", "fcos_tiny", "cascade_mask_rcnn_tiny"])
+# Between them they have every kind of stage and of targets, and every branch.
+@pytest.mark.parametrize(
+    "preset", ["refinedet_tiny", "fcos_tiny", "fsaf_tiny", "cascade_mask_rcnn_tiny"]
+)
 def test_trains_and_predicts(backend, preset):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -46,6 +46,10 @@ def fcos(optimizer):
     return detector("fcos_tiny", optimizer)
 
 
+def fsaf(optimizer):
+    return detector("fsaf_tiny", optimizer)
+
+
 def mask_rcnn(optimizer):
     return detector("mask_rcnn_tiny", optimizer, **EVERYTHING)
 
@@ -138,4 +142,5 @@ if __name__ == "__main__":
     compare(ssd, sgd, UnevenBatches(), 0.1)
     compare(ssd, sgd, UnevenMaps(), 0.1, head_network)
     compare(fcos, sgd, UnevenBatches(), 0.1)
+    compare(fsaf, sgd, UnevenBatches(), 0.1)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
