@@ -15,6 +15,7 @@ AUTO = {
     "classification": "softmax",
     "box_variance": (0.1, 0.1, 0.2, 0.2),
     "negative_ratio": None,
+    "box_loss": "smooth_l1",
 }
 _EXPECTED = (
     'a dictionary with "box" (B, A, 4) and "classification", or one packed tensor: '

@@ -54,6 +54,9 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         gamma: float in [0, 1]. Exponent of the harmonic IoU loss.
         margin: float. Difference of p and u that the contrastive term forgives.
         iou_loss: `"hiou"` (10), `"iou"` (9), or None for smooth L1 alone.
+        box_loss: what stands in L_loc beside it: `"smooth_l1"`, summed over the 4 deltas; `"giou"`,
+            1 - GIoU (Rezatofighi et al. 2019); `"log_iou"`, -ln IoU (Yu et al. 2016), constant
+            below an IoU of 1e-6.
         harmonic: bool. Whether 1 + beta_r and 1 + beta_c are the factors; otherwise both are
             `constant_factor`, and what says how factors are made has no effect.
         contrastive: bool. Whether L_TC is added.
@@ -101,6 +104,7 @@ focal form; `(B, A, C + 1)`, softmax form, background last |
         gamma=0.8,
         margin=0.2,
         iou_loss="hiou",
+        box_loss="smooth_l1",
         harmonic=True,
         contrastive=True,
         factor_gradient=True,
@@ -160,6 +164,9 @@ class DetectionLoss(JointLoss):
     `constant_factor=2` weighs the positives twice: a control for what HarmonicDet's factors, which
     lie between 1 and 2, do by their size alone.
 
+    `box_loss="auto"` is what the detector that it is compiled into is published with (GIoU in FCOS,
+    -ln IoU in FSAF), without one smooth L1.
+
     Example:
 
     >>> y_true = {"box": np.zeros((1, 2, 4)), "classification": np.array([[0, -1]])}
@@ -177,6 +184,7 @@ class DetectionLoss(JointLoss):
         constant_factor=1.0,
         focal_alpha=0.25,
         focal_gamma=2.0,
+        box_loss="auto",
         layout=None,
         reduction="sum",
         name="detection_loss",

@@ -3,10 +3,13 @@
 import keras
 from keras import ops
 
-from harmonic_tf.layouts import config_of
+from harmonic_tf.layouts import config_of, layout_of
 from harmonic_tf.losses.contract import AUTO, Contract, is_auto
 from harmonic_tf.losses.mining import hard_negatives
 from harmonic_tf.ops import global_sum, objective_rows
+
+# What a detector's predictions are, so that no loss can choose it.
+_FORM = ("classification", "box_variance")
 
 
 class JointLoss(keras.losses.Loss):
@@ -42,15 +45,16 @@ class JointLoss(keras.losses.Loss):
 
         Args:
             loss_settings: dict. A detector's `loss_settings`: `classification`, `box_variance`,
-                `negative_ratio`; and `layout`, if its boxes are not coded as centre and size.
+                `negative_ratio`; and `layout`, if its boxes are not coded as centre and size. Also
+                `box_loss`, its standard one.
 
         Returns:
-            A loss of the same class and config otherwise. `negative_ratio` is the detector's only
-            if it is `"auto"` here: a number or None that was set stays.
+            A loss of the same class and config otherwise. `negative_ratio` and `box_loss` are the
+            detector's only if they are `"auto"` here: what was set stays.
 
         Raises:
             ValueError: if `classification` or `box_variance` was set, and otherwise than the
-                detector's, or if there is a layout, which a detector does not need.
+                detector's, or if there is a layout other than the detector's.
 
         Example:
 
@@ -60,18 +64,19 @@ class JointLoss(keras.losses.Loss):
         >>> config["classification"], config["box_variance"], config["negative_ratio"]
         ('focal', (1.0, 1.0, 1.0, 1.0), None)
         """
-        if self.layout is not None:
+        layout = layout_of(loss_settings.get("layout"))
+        if self.layout not in (None, layout):
             raise ValueError(
                 f"`layout` of {type(self).__name__} must be None in a detector of harmonic_tf, "
-                f"which writes the contract. Received: {self.get_config()['layout']!r}"
+                f"which knows how it writes. Received: {self.get_config()['layout']!r}"
             )
-        config = {**self.get_config(), "layout": loss_settings.get("layout")}
+        config = {**self.get_config(), "layout": layout}
         for name, wanted in loss_settings.items():
             if name not in self._arguments or name == "layout":
                 continue
             if is_auto(self._arguments[name]):
                 config[name] = wanted
-            elif name != "negative_ratio" and _plain(config[name]) != _plain(wanted):
+            elif name in _FORM and _plain(config[name]) != _plain(wanted):
                 raise ValueError(
                     f"`{name}` of {type(self).__name__} must be the detector's, {wanted!r}, or "
                     f'"auto", which takes it from there. Received: {config[name]!r}'

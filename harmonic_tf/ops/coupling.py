@@ -7,6 +7,8 @@ from harmonic_tf.ops.compilation import row_sum
 
 # Added to factors that are to be divided by their mean, so that they are all 2 if all are 0.
 _TINY = 1e-20
+# Below it -ln IoU is constant.
+_LEAST_IOU = 1e-6
 
 
 def coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings, scales=(1.0, 1.0)):
@@ -30,7 +32,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings, scale
         and by `box_pred`, `(4, rows)`. Where beta_c = p is a factor its dependence is in `d_p`.
     """
     scale_r, scale_c = scales
-    localization, d_smooth_l1, iou, d_iou, d_iou_term = _localization(box_pred, box_true, settings)
+    localization, d_box_loss, iou, d_iou, d_iou_term = _localization(box_pred, box_true, settings)
     beta_r = ops.exp(-localization)
 
     if settings.harmonic:
@@ -57,7 +59,7 @@ def coupled_rows(loss, p, entropy, box_pred, box_true, positive, settings, scale
         d_p = d_p + slope
         d_by_iou = d_by_iou - slope
 
-    d_box = d_localization * d_smooth_l1 + d_by_iou * d_iou
+    d_box = d_localization * d_box_loss + d_by_iou * d_iou
     background = (loss, ops.ones_like(loss))
     total, d_loss = (
         ops.where(positive, x, other) for x, other in zip((total, d_loss), background, strict=True)
@@ -107,10 +109,22 @@ def _localization(box_pred, box_true, settings):
         limit = boxes.MAX_LOG_SIZE / variance[2:]
         sizes = ops.clip(box_true[2:], -limit, limit)
         box_true = ops.concatenate([box_true[:2], sizes], axis=0)
-    smooth_l1, d_smooth_l1 = _smooth_l1(box_pred, box_true)
-    iou, d_iou = _IOU[settings.box_coding](box_pred, box_true, variance)
+    box, true_box, pull = _EDGES[settings.box_coding](box_pred, box_true, variance)
+    iou, union, by_inter, by_area, by_low, by_high = _iou(*box, *true_box)
+    d_iou = pull(by_inter, by_low, by_high, by_area)
+    if settings.box_loss == "smooth_l1":
+        box_loss, d_box_loss = _smooth_l1(box_pred, box_true)
+    elif settings.box_loss == "log_iou":
+        box_loss = -ops.log(ops.maximum(iou, _LEAST_IOU))
+        d_box_loss = ops.where(iou > _LEAST_IOU, -d_iou / ops.maximum(iou, _LEAST_IOU), 0.0)
+    else:
+        hull, d_hull = _hull(box, true_box, pull)
+        by_union = 1 / hull
+        d_union = pull(-by_union, by_low, by_high, by_union)
+        box_loss = 2 - iou - union / hull
+        d_box_loss = union / hull / hull * d_hull - d_union - d_iou
     iou_term, d_iou_term = _iou_term(iou, settings)
-    return smooth_l1 + iou_term, d_smooth_l1, iou, d_iou, d_iou_term
+    return box_loss + iou_term, d_box_loss, iou, d_iou, d_iou_term
 
 
 def _smooth_l1(box_pred, box_true):
@@ -121,58 +135,79 @@ def _smooth_l1(box_pred, box_true):
     return ops.sum(value, axis=0), ops.clip(difference, -1.0, 1.0)
 
 
-def _iou_of_center_size(box_pred, box_true, variance):
-    """IoU `(rows,)` of two boxes given as deltas of one anchor, and its gradient `(4, rows)`.
+def _edges_of_center_size(box_pred, box_true, variance):
+    """Two boxes given as deltas of one anchor.
 
     Centres are measured from the target's, so that small boxes keep their digits.
+
+    Returns:
+        `(box, true_box, pull)`: low and high edges and sizes of each, `(2, rows)`, and a function
+        that makes derivatives by the deltas, `(4, rows)`, of those by the predicted box's low and
+        high edges, which it scales, and by its area.
     """
     centre = variance[:2] * (box_pred[:2] - box_true[:2])
     log_size = variance[2:] * box_pred[2:]
     low, high, size = boxes.edges(centre, log_size)
-    low_true, high_true, size_true = boxes.edges(0.0, variance[2:] * box_true[2:])
-    iou, by_inter, by_area, by_low, by_high = _iou(low, high, size, low_true, high_true, size_true)
-    by_centre = by_inter * (by_high + by_low)
-    by_size = by_inter * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=0)
-    by_log_size = ops.where(ops.abs(log_size) < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
-    return iou, variance * ops.concatenate([by_centre, by_log_size], axis=0)
+
+    def pull(scale, by_low, by_high, by_area):
+        by_centre = scale * (by_high + by_low)
+        by_size = scale * (by_high - by_low) / 2 + by_area * ops.flip(size, axis=0)
+        by_log_size = ops.where(ops.abs(log_size) < boxes.MAX_LOG_SIZE, by_size * size, 0.0)
+        return variance * ops.concatenate([by_centre, by_log_size], axis=0)
+
+    return (low, high, size), boxes.edges(0.0, variance[2:] * box_true[2:]), pull
 
 
-def _iou_of_corners(box_pred, box_true, variance):
+def _edges_of_corners(box_pred, box_true, variance):
     """The same of two boxes given as the distances of their corners from those of one anchor."""
     (low, high), (low_true, high_true) = (
         (variance[:2] * corners[:2], 1 + variance[2:] * corners[2:])
         for corners in (box_pred, box_true)
     )
     size, size_true = ops.maximum(high - low, 0.0), ops.maximum(high_true - low_true, 0.0)
-    iou, by_inter, by_area, by_low, by_high = _iou(low, high, size, low_true, high_true, size_true)
-    by_size = ops.where(high > low, by_area * ops.flip(size, axis=0), 0.0)
-    by_corners = [by_inter * by_low - by_size, by_inter * by_high + by_size]
-    return iou, variance * ops.concatenate(by_corners, axis=0)
+
+    def pull(scale, by_low, by_high, by_area):
+        by_size = ops.where(high > low, by_area * ops.flip(size, axis=0), 0.0)
+        by_corners = [scale * by_low - by_size, scale * by_high + by_size]
+        return variance * ops.concatenate(by_corners, axis=0)
+
+    return (low, high, size), (low_true, high_true, size_true), pull
+
+
+_EDGES = {"center_size": _edges_of_center_size, "corners": _edges_of_corners}
 
 
 def _iou(low, high, size, low_true, high_true, size_true):
     """IoU of boxes given by edges and sizes, `(2, rows)` each; 0 where both are empty.
 
     Returns:
-        `(iou, by_inter, by_area, by_low, by_high)`: the IoU, its derivatives by the intersection
-        and by the box's area, `(rows,)` each, and those of the intersection by the box's edges,
-        `(2, rows)`. Where two edges coincide each side of the kink counts half, so that the
-        gradient at the target itself is zero.
+        `(iou, union, by_inter, by_area, by_low, by_high)`: the IoU, the union, the derivatives of
+        the IoU by the intersection and by the box's area, `(rows,)` each, and those of the
+        intersection by the box's edges, `(2, rows)`. Where two edges coincide each side of the kink
+        counts half, so that the gradient at the target itself is zero.
     """
     overlap = ops.maximum(ops.minimum(high, high_true) - ops.maximum(low, low_true), 0.0)
     inter = overlap[0] * overlap[1]
     union = size[0] * size[1] + size_true[0] * size_true[1] - inter
-    union = ops.where(union > 0, union, 1.0)
+    divisor = ops.where(union > 0, union, 1.0)
 
-    by_inter = (union + inter) / union / union
-    by_area = -inter / union / union
+    by_inter = (divisor + inter) / divisor / divisor
+    by_area = -inter / divisor / divisor
     touching = ops.cast(overlap > 0, overlap.dtype) * ops.flip(overlap, axis=0)
     by_high = touching * (0.5 + 0.5 * ops.sign(high_true - high))
     by_low = -touching * (0.5 + 0.5 * ops.sign(low - low_true))
-    return inter / union, by_inter, by_area, by_low, by_high
+    return inter / divisor, union, by_inter, by_area, by_low, by_high
 
 
-_IOU = {"center_size": _iou_of_center_size, "corners": _iou_of_corners}
+def _hull(box, true_box, pull):
+    """Area of the smallest box around both, 1 where it is empty, and its gradient `(4, rows)`."""
+    (low, high, _), (low_true, high_true, _) = box, true_box
+    size = ops.maximum(high, high_true) - ops.minimum(low, low_true)
+    area = size[0] * size[1]
+    across = ops.flip(size, axis=0)
+    by_high = across * (0.5 + 0.5 * ops.sign(high - high_true))
+    by_low = -across * (0.5 + 0.5 * ops.sign(low_true - low))
+    return ops.where(area > 0, area, 1.0), pull(1.0, by_low, by_high, 0.0)
 
 
 def _iou_term(iou, settings):

@@ -29,6 +29,7 @@ class Settings:
     normalize_factors: bool = False
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
+    box_loss: str = "smooth_l1"
     box_variance: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
     # How scores and boxes are written, which a layout knows.
     from_logits: bool = True
@@ -37,6 +38,7 @@ class Settings:
 
     def __post_init__(self):
         _require_one_of("classification", self.classification, ("softmax", "focal"))
+        _require_one_of("box_loss", self.box_loss, ("smooth_l1", "giou", "log_iou"))
         _require_one_of("iou_loss", self.iou_loss, ("hiou", "iou", None))
         _require_one_of("background", self.background, ("last", "first"))
         _require_one_of("box_coding", self.box_coding, ("center_size", "corners"))

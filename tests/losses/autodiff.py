@@ -20,9 +20,14 @@ def plain_loss(y_true, y_pred, settings):
     entropy = -ops.sum(probability * ops.log(ops.maximum(probability, 1e-30)), axis=-1)
     weight = ops.stop_gradient(1 / (1 + ops.exp(entropy)))
 
-    u = _iou(y_true["box"], y_pred["box"], settings.box_variance)
-    difference = ops.abs(y_pred["box"] - y_true["box"])
-    l_loc = ops.sum(ops.where(difference < 1, difference**2 / 2, difference - 0.5), axis=-1)
+    u, giou = _ious(y_true["box"], y_pred["box"], settings.box_variance)
+    if settings.box_loss == "giou":
+        l_loc = 1 - giou
+    elif settings.box_loss == "log_iou":
+        l_loc = -ops.log(ops.maximum(u, 1e-6))
+    else:
+        difference = ops.abs(y_pred["box"] - y_true["box"])
+        l_loc = ops.sum(ops.where(difference < 1, difference**2 / 2, difference - 0.5), axis=-1)
     if settings.iou_loss is not None:
         gamma = settings.gamma if settings.iou_loss == "hiou" else 0.0
         l_loc = l_loc + settings.alpha * ops.power(1 + u, gamma) * (1 - u)
@@ -64,12 +69,15 @@ def _focal(logits, classes, settings):
     return focal, ops.sum(hot * score, axis=-1), score / ops.sum(score, axis=-1, keepdims=True)
 
 
-def _iou(box_true, box_pred, variance):
+def _ious(box_true, box_pred, variance):
+    """IoU and GIoU."""
     (low, high), (low_true, high_true) = _edges(box_pred, variance), _edges(box_true, variance)
     overlap = ops.relu(ops.minimum(high, high_true) - ops.maximum(low, low_true))
     inter = ops.prod(overlap, axis=-1)
     areas = ops.prod(high - low, axis=-1) + ops.prod(high_true - low_true, axis=-1)
-    return inter / (areas - inter)
+    hull = ops.prod(ops.maximum(high, high_true) - ops.minimum(low, low_true), axis=-1)
+    union = areas - inter
+    return inter / union, inter / union - (hull - union) / hull
 
 
 def _edges(deltas, variance):

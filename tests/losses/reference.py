@@ -8,6 +8,7 @@ DEFAULTS = {
     "gamma": 0.8,
     "margin": 0.2,
     "iou_loss": "hiou",
+    "box_loss": "smooth_l1",
     "harmonic": True,
     "constant_factor": 1.0,
     "contrastive": True,
@@ -32,6 +33,8 @@ VARIATIONS = {
     "margin": {"margin": 0.05},
     "iou": {"iou_loss": "iou"},
     "smooth l1 only": {"iou_loss": None},
+    "giou": {"box_loss": "giou"},
+    "log iou": {"box_loss": "log_iou", "iou_loss": None},
     "not harmonic": {"harmonic": False},
     "constant factors": {"harmonic": False, "constant_factor": 2.0},
     "no contrast": {"contrastive": False},
@@ -89,8 +92,14 @@ def parts(y_true, y_pred, held=None, **settings):
         if s["classification"] == "softmax"
         else _focal(logits, classes, s["focal_alpha"], s["focal_gamma"])
     )
-    u = iou(y_true["box"], y_pred["box"], s["box_variance"], s["box_coding"])
-    l_loc = smooth_l1(np.asarray(y_pred["box"]) - np.asarray(y_true["box"])).sum(-1)
+    coding = s["box_variance"], s["box_coding"]
+    u = iou(y_true["box"], y_pred["box"], *coding)
+    if s["box_loss"] == "giou":
+        l_loc = 1 - giou(y_true["box"], y_pred["box"], *coding)
+    elif s["box_loss"] == "log_iou":
+        l_loc = -np.log(np.maximum(u, 1e-6))
+    else:
+        l_loc = smooth_l1(np.asarray(y_pred["box"]) - np.asarray(y_true["box"])).sum(-1)
     if s["iou_loss"] is not None:
         gamma = s["gamma"] if s["iou_loss"] == "hiou" else 0.0
         l_loc = l_loc + s["alpha"] * (1 + u) ** gamma * (1 - u)
@@ -153,7 +162,17 @@ def smooth_l1(x):
     return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5)
 
 
-def iou(deltas_1, deltas_2, variance, coding="center_size"):
+def iou(*boxes):
+    inter, union, _ = areas(*boxes)
+    return inter / np.where(union > 0, union, 1)
+
+
+def giou(*boxes):
+    _, union, hull = areas(*boxes)
+    return iou(*boxes) - (hull - union) / np.where(hull > 0, hull, 1)
+
+
+def areas(deltas_1, deltas_2, variance, coding="center_size"):
     (x1, y1, x2, y2), (x3, y3, x4, y4) = (
         np.moveaxis(_DECODE[coding](np.asarray(deltas, "float64"), variance), -1, 0)
         for deltas in (deltas_1, deltas_2)
@@ -161,12 +180,12 @@ def iou(deltas_1, deltas_2, variance, coding="center_size"):
     width = np.maximum(0, np.minimum(x2, x4) - np.maximum(x1, x3))
     height = np.maximum(0, np.minimum(y2, y4) - np.maximum(y1, y3))
     inter = width * height
-    areas = (
+    both = (
         np.maximum(0, b - a) * np.maximum(0, d - c)
         for a, b, c, d in ((x1, x2, y1, y2), (x3, x4, y3, y4))
     )
-    union = sum(areas) - inter
-    return inter / np.where(union > 0, union, 1)
+    hull = (np.maximum(x2, x4) - np.minimum(x1, x3)) * (np.maximum(y2, y4) - np.minimum(y1, y3))
+    return inter, sum(both) - inter, hull
 
 
 def _decode_center_size(deltas, variance):

@@ -15,6 +15,7 @@ SETTINGS = {
     "gamma": 0.25,
     "margin": 0.125,
     "iou_loss": "iou",
+    "box_loss": "giou",
     "harmonic": False,
     "contrastive": False,
     "factor_gradient": False,
@@ -125,6 +126,15 @@ def test_what_agrees_with_the_detector_may_be_set():
 @pytest.mark.parametrize("ratio", [None, 1.0])
 def test_a_ratio_that_was_set_stays(ratio):
     assert losses.DetectionLoss(negative_ratio=ratio).for_detector(SSD).negative_ratio == ratio
+
+
+def test_the_standard_box_loss_is_the_detectors_unless_it_was_set():
+    fcos = {**RETINANET, "box_loss": "giou"}
+    assert losses.DetectionLoss().for_detector(fcos).objective.box_loss == "giou"
+    assert losses.DetectionLoss().for_detector(RETINANET).objective.box_loss == "smooth_l1"
+    mine = losses.DetectionLoss(box_loss="log_iou")
+    assert mine.for_detector(fcos).objective.box_loss == "log_iou"
+    assert losses.HarmonicDetLoss().for_detector(fcos).objective.box_loss == "smooth_l1"
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,11 @@ def test_a_layout_never_switches_mining_on():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("coding", ["corners", "distances"])
-@pytest.mark.parametrize("norm", [False, True])
-def test_codings_equal_the_reference(form, coding, norm):
+@pytest.mark.parametrize("own", [{}, {"normalize_factors": True}, {"box_loss": "giou"}])
+def test_codings_equal_the_reference(form, coding, own):
     """Value and central differences; inverted boxes among the predictions."""
     y_true, y_pred = random_case(form, seed=2, rows=60)
-    settings = {"classification": form, "box_coding": coding, "normalize_factors": norm}
+    settings = {"classification": form, "box_coding": coding, **own}
     if coding == "distances":
         rng = np.random.default_rng(3)
         y_true["box"] = rng.uniform(0.2, 3, y_true["box"].shape)
@@ -143,7 +143,7 @@ def test_codings_equal_the_reference(form, coding, norm):
         box_variance=variance if coding == "corners" else None,
         background="last" if form == "softmax" else None,
     )
-    loss = HarmonicDetLoss(layout=layout, normalize_factors=norm, dtype="float64")
+    loss = HarmonicDetLoss(layout=layout, **own, dtype="float64")
     value, actual = differentiate(loss, y_true, y_pred)
     np.testing.assert_allclose(value, reference_loss(y_true, y_pred, **settings), rtol=1e-9)
     for key, expected in gradients(y_true, y_pred, **settings).items():
@@ -414,6 +414,9 @@ def test_a_detector_may_have_a_layout_of_its_boxes():
     settings = {"classification": "focal", "box_variance": (1, 1, 1, 1), "negative_ratio": None}
     loss = HarmonicDetLoss().for_detector({**settings, "layout": distances})
     assert loss.layout == distances and loss.objective.box_coding == "corners"
+    assert loss.for_detector({**settings, "layout": distances}).layout == distances
+    with pytest.raises(ValueError, match="`layout` of HarmonicDetLoss must be None"):
+        loss.for_detector(settings)
 
 
 def test_the_layouts_own_variance_replaces_the_losses():
