@@ -79,7 +79,9 @@ class FSAF(Detector):
         features = pyramid_features(backbone, levels)(images)
         extra_levels = len(anchor_sizes) - len(levels)
         maps = FeaturePyramid(levels, extra_levels, filters, name="pyramid")(features)
-        outputs = branches(shared_heads(maps, num_classes, ANCHORS + 1, depth, filters))
+        outputs = branches(
+            shared_heads(maps, num_classes, ANCHORS + 1, depth, filters, separable=False)
+        )
         shapes = octave_anchor_shapes(anchor_sizes, RATIOS, OCTAVES)
         strides = [2 ** (int(levels[0][1:]) + i) for i in range(len(anchor_sizes))]
         shared = {"num_classes": num_classes, "classification": "focal"}

@@ -67,8 +67,8 @@ the RPN has the standard loss |
         adapter.repair_prior()
     elif misplaced:
         warnings.warn(
-            f"{type(model).__name__} begins with the prior of its class head on its box head: every "
-            "anchor scores about 0.5 at first, and the loss begins very high. "
+            f"{type(model).__name__} begins with the prior of its class head on its box head: "
+            "every anchor scores about 0.5 at first, and the loss begins very high. "
             "harmonize(model, repair_prior=True) moves it.",
             stacklevel=2,
         )
