@@ -29,7 +29,7 @@ def head_network(model):
 
     Example:
 
-    >>> model = harmonic_tf.models.from_preset("ssd_tiny", num_classes=3)
+    >>> model = SSD.from_preset("ssd_tiny", num_classes=3)
     >>> images = np.zeros((1, 160, 208, 3), "float32")
     >>> maps = tuple(feature_network(model)(images).values())
     >>> bool(ops.all(head_network(model)(maps)["box"] == model(images)["box"]))
