@@ -31,6 +31,9 @@ def claimed(folder):
     Args:
         folder: str or Path. The folder to claim.
 
+    Yields:
+        Path. The folder.
+
     Raises:
         FolderInUse: If another process has claimed it.
         UserError: If it cannot be made or written to.
@@ -48,7 +51,7 @@ def claimed(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = _lock(folder / LOCK_FILE)
     try:
-        yield
+        yield folder
     finally:
         (folder / LOCK_FILE).unlink(missing_ok=True)
         os.close(file)

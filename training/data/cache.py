@@ -1,7 +1,8 @@
 """Arrays that are made once: kept in memory, or on disk for every later run that needs the same.
 
-On disk they lie in a folder of the user's cache, named after all that they depend on. Its file
-`about.json` is written last: a folder without it is half-written, and is never read.
+On disk they lie in a folder of the user's cache, named after all that they depend on. They are made
+beside it, in a folder of the process's own that is renamed once it is whole: what is half-written,
+by whomever, is never read.
 """
 
 import hashlib
@@ -66,12 +67,12 @@ def kept_arrays(
     about = json.loads(json.dumps({"form": FORM, "kind": kind, **about}))
     folder = cache_folder(kind, about)
     is_waiting = False
-    while not (folder / ABOUT_FILE).exists():
+    while not folder.exists():
         try:
-            with claimed(folder):
-                if not (folder / ABOUT_FILE).exists():
+            with claimed(folder.with_name(f"{folder.name}.making")) as making:
+                if not folder.exists():
                     say(f"{kind}: {byte_count(size)} in {folder}")
-                    _make(folder, about, specs, fill, size)
+                    _make(folder, making, about, specs, fill, size)
                     return _read(folder, about, specs)
         except FolderInUse:
             if not is_waiting:
@@ -100,31 +101,34 @@ def byte_count(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
-def _make(folder, about, specs, fill, size):
-    free = shutil.disk_usage(folder).free
+def _make(folder, making, about, specs, fill, size):
+    for left in filter(Path.is_dir, making.iterdir()):  # by a process that was killed
+        shutil.rmtree(left)
+    free = shutil.disk_usage(making).free
     if free < size:
         raise UserError(
             f"{folder}: {byte_count(size)} are needed and {byte_count(free)} are free; make room, "
             "or set XDG_CACHE_HOME to a folder on another disk"
         )
-    files = [_file(folder, name) for name in specs]
+    aside = making / str(os.getpid())
     try:
         with writing_to(folder):
+            aside.mkdir()
             arrays = {
-                name: np.lib.format.open_memmap(file, "w+", dtype, shape=tuple(shape))
-                for file, (name, (shape, dtype)) in zip(files, specs.items(), strict=True)
+                name: np.lib.format.open_memmap(_file(aside, name), "w+", dtype, shape=tuple(shape))
+                for name, (shape, dtype) in specs.items()
             }
-            for file in files:
-                _reserve(file)
+            for name in specs:
+                _reserve(_file(aside, name))
         fill(arrays)
         with writing_to(folder):
             for array in arrays.values():
                 array.flush()
-            write_json(folder / ABOUT_FILE, about)
-    except BaseException:
-        for file in files:
-            file.unlink(missing_ok=True)
-        raise
+            write_json(aside / ABOUT_FILE, about)
+            _read(aside, about, specs)
+            os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _reserve(file):

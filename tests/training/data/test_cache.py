@@ -69,14 +69,31 @@ def test_half_written_arrays_are_never_used(own_cache):
     with pytest.raises(KeyboardInterrupt):
         kept(Maker(fails=True))
     assert not list(own_cache.iterdir())
+    # As a process leaves it that is killed before the end.
     kept()
     folder = only_folder(own_cache)
-    # As a process leaves it that is killed before the end.
-    (folder / cache.ABOUT_FILE).unlink()
-    np.save(folder / "squares.npy", np.zeros(5, "int32"))
+    left = folder.with_name(f"{folder.name}.making") / "1"
+    left.parent.mkdir()
+    folder.rename(left)
+    np.save(left / "squares.npy", np.zeros(5, "int32"))
     make = Maker()
     assert kept(make)["squares"].tolist() == [0, 1, 4, 9, 16]
-    assert make.times == 1
+    assert make.times == 1 and folder.is_dir() and not list(left.parent.iterdir())
+
+
+def test_what_is_removed_while_it_is_made_is_never_used(own_cache):
+    """Nor does a run take for its own what another is making in the same place since."""
+
+    def removed(arrays):
+        Maker()(arrays)
+        (making,) = (own_cache / "harmonic-tf").iterdir()
+        shutil.rmtree(own_cache / "harmonic-tf")
+        (making / "1").mkdir(parents=True)
+        np.save(making / "1" / "squares.npy", np.zeros(5, "int32"))
+
+    with pytest.raises(UserError, match="squares.npy"):
+        kept(removed)
+    assert kept()["squares"].tolist() == [0, 1, 4, 9, 16]
 
 
 def cut(folder):
@@ -101,6 +118,7 @@ def of_another_shape(folder):
         (of_another_shape, r"squares is int32 \(6,\), not int32 \(5,\)"),
         (lambda folder: (folder / "halves.npy").unlink(), "halves.npy"),
         (lambda folder: (folder / cache.ABOUT_FILE).write_text("{"), ""),
+        (lambda folder: (folder / cache.ABOUT_FILE).unlink(), "about.json"),
         (lambda folder: (folder / cache.ABOUT_FILE).write_text("[]"), ""),
     ],
 )
