@@ -21,11 +21,13 @@ def load_both(recipe):
     Raises:
         ValueError: If there is no object to train on.
     """
+    parts = {"val_fraction": recipe.val_fraction, "val_seed": recipe.val_seed}
     train_data = load_data(
-        recipe.data, "train", recipe.train_split, recipe.class_names, recipe.on_bad_data
+        recipe.data, "train", recipe.train_split, recipe.class_names, recipe.on_bad_data, **parts
     )
+    names = train_data.class_names
     eval_data = load_data(
-        recipe.data, "eval", recipe.eval_split, train_data.class_names, recipe.on_bad_data
+        recipe.data, "eval", recipe.eval_split, names, recipe.on_bad_data, **parts
     )
     check_trainable(train_data)
     warn = logging.getLogger(__name__).warning

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import yaml
 from tyro.conf import arg
 
-from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.errors import UserError, as_user_error
 from harmonic_tf.training.files import read_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
 
@@ -52,11 +52,17 @@ class Settings:
 
     model: Annotated[str, arg(help=f"Detector: {', '.join(PRESETS)}.")] = "ssd_tiny"
     data: str = "shapes"
-    """Images to learn from: shapes, voc:DIR, coco:DIR or tfds:NAME."""
+    """Images to learn from: shapes, voc:DIR, coco:DIR, yolo:DIR, labelme:DIR, csv:FILE,
+    tfrecord:GLOB, tfds:NAME, or a path alone, whose format is found out."""
     train_split: str | None = None
     """Split to train on. None: the source's own, such as trainval."""
     eval_split: str | None = None
-    """Split to evaluate on. None: the source's own, such as test."""
+    """Split to evaluate on. None: the source's own: valid, else val, else test."""
+    val_fraction: float | None = None
+    """Share to evaluate on where the data has no split for it, by the content of the images: more
+    images move none. None: 0.2 of data without any splits."""
+    val_seed: int = 0
+    """Another one, other parts."""
     class_names: tuple[str, ...] | None = None
     """Classes to detect, in this order. None: all that the data has."""
     on_bad_data: Literal["skip", "error"] = "skip"
@@ -145,14 +151,15 @@ class Recipe(Settings):
             _require(self, field, math.isfinite, "a finite number")
         _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
         _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")
+        _require(self, "val_fraction", lambda value: 0 < value < 1, "greater than 0 and below 1")
         _require(self, "image_size", lambda value: min(value) >= 1, "two positive sizes")
 
     @property
     def subject(self) -> str:
         """What is trained on what, such as `bccd-ssd_tiny`; valid as a file's name."""
         source, _, rest = self.data.partition(":")
-        described = source == "shapes" or not rest
-        data = source if described else Path(rest).name if source != "tfds" else rest
+        place = Path((rest or source).partition(",images=")[0]).name
+        data = {"shapes": source, "tfds": rest}.get(source) or place
         data = re.sub(r"[^\w.-]+", "_", data).strip("._") or source
         return "-".join(filter(None, (data, self.model, self.backbone)))
 
@@ -195,7 +202,8 @@ def resolve(recipe: Recipe) -> Recipe:
     if recipe.cache_features:
         defaults.update(cache="disk", freeze_backbone="all")
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
-    data = absolute_spec(recipe.data)  # to be found from any folder
+    with as_user_error():
+        data = absolute_spec(recipe.data)  # to be found from any folder
     resolved = dataclasses.replace(recipe, **chosen, data=data, weights=weights)
     if recipe.cache_features:
         _require(resolved, "cache", lambda value: value != "none", "memory or disk for features")

@@ -374,9 +374,12 @@ def write_head(folder, recipe, train_data, eval_data, say):
     """What a run's folder holds from the start: recipe, classes, and problems in the data."""
     write_recipe(recipe, folder / RECIPE_FILE)
     write_labels(folder, Labels.of(train_data))
+    for note in dict.fromkeys((*train_data.notes, *eval_data.notes)):
+        say(f"  {note}")
     for data in (train_data, eval_data):
         say(f"  {data_summary(data)}")
-    problems = (*train_data.problems, *eval_data.problems)
+    # Both parts of a source without splits name all that is wrong with it.
+    problems = tuple(dict.fromkeys((*train_data.problems, *eval_data.problems)))
     if problems:
         report = write_bytes(folder / "problems.txt", f"{problem_report(problems)}\n".encode())
         say(f"  what was left out is listed in {report}")

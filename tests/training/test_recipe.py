@@ -120,6 +120,8 @@ def test_a_preset_that_is_not_there():
         ("voc:some/where/bccd/", "bccd"),
         ("voc:.", "voc"),
         ("tfds:voc/2007+2012", "voc_2007_2012"),
+        ("some/where/bccd", "bccd"),
+        ("coco:some/cells.json,images=some/photos", "cells.json"),
     ],
 )
 def test_the_name_of_a_run(data, name):

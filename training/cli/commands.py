@@ -77,7 +77,7 @@ class Evaluate:
     model: Positional[Path]
     """A run's folder, or a .keras file."""
     data: str | None = None
-    """Images: shapes, voc:DIR, coco:DIR or tfds:NAME. None: those of the run's recipe."""
+    """Images, as for train. None: those of the run's recipe."""
     split: str | None = None
     """Split to evaluate on. None: the source's own, such as test."""
     output: Path | None = None
@@ -262,7 +262,8 @@ class Data:
     """
 
     source: Positional[str]
-    """shapes, voc:DIR, coco:DIR or tfds:NAME."""
+    """shapes, voc:DIR, coco:DIR, yolo:DIR, labelme:DIR, csv:FILE, tfrecord:GLOB, tfds:NAME, or a
+    path alone, whose format is found out."""
     split: str | None = None
     """Split to look at. None: the one for training, such as trainval."""
     output: Path = Path(".")

@@ -164,6 +164,8 @@ class DetectionData:
             the class names, the most frequent first.
         broken: list of Problem. Images that could not be read any more when a batch needed them;
             grows while batches are made.
+        splits: tuple of str. Names of all splits of the source; empty if it always has both.
+        notes: tuple of str. What was decided about the source, such as which form it has.
     """
 
     name: str
@@ -175,6 +177,8 @@ class DetectionData:
     clipped: int = 0
     other_classes: tuple[str, ...] = ()
     broken: list[Problem] = dataclasses.field(default_factory=list)
+    splits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.records)

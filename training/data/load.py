@@ -7,27 +7,46 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harmonic_tf.training.data.dataset import DetectionData
-from harmonic_tf.training.data.formats.coco import load_coco
+from harmonic_tf.training.data.formats.coco import is_coco, load_coco
+from harmonic_tf.training.data.formats.csv import is_csv, load_csv
+from harmonic_tf.training.data.formats.labelme import is_labelme, load_labelme
+from harmonic_tf.training.data.formats.roles import NAMES, roles_of
 from harmonic_tf.training.data.formats.shapes import load_shapes
 from harmonic_tf.training.data.formats.tfds import load_tfds
-from harmonic_tf.training.data.formats.voc import load_voc
+from harmonic_tf.training.data.formats.tfrecord import is_tfrecord, load_tfrecord
+from harmonic_tf.training.data.formats.values import ANYWHERE, IMAGES, split_images
+from harmonic_tf.training.data.formats.voc import is_voc, load_voc
+from harmonic_tf.training.data.formats.yolo import is_yolo, load_yolo
+from harmonic_tf.training.data.parts import VAL_FRACTION, part
 from harmonic_tf.training.data.problems import BadDataError
 from harmonic_tf.training.data.validation import ProblemLog
 
 
 class Source(NamedTuple):
-    """A data format: its reader, and what stands behind its name and a colon."""
+    """A data format.
+
+    Attributes:
+        load: its reader.
+        argument: str. What stands behind its name and a colon.
+        fits: function of a path, whether it looks like this format; None if it is no path.
+    """
 
     load: Callable
     argument: str
+    fits: Callable[[Path], bool] | None = None
 
 
 SOURCES = {
     "shapes": Source(load_shapes, "OPTIONS"),
-    "voc": Source(load_voc, "DIR"),
-    "coco": Source(load_coco, "DIR"),
+    "voc": Source(load_voc, "DIR", is_voc),
+    "coco": Source(load_coco, "DIR", is_coco),
+    "yolo": Source(load_yolo, "DIR", is_yolo),
+    "labelme": Source(load_labelme, "DIR", is_labelme),
+    "csv": Source(load_csv, "FILE", is_csv),
+    "tfrecord": Source(load_tfrecord, "GLOB", is_tfrecord),
     "tfds": Source(load_tfds, "NAME"),
 }
+FORMS = ", ".join(f"{name}:{source.argument}" for name, source in SOURCES.items())
 
 
 def load_data(
@@ -36,18 +55,26 @@ def load_data(
     split: str | None = None,
     class_names: Sequence[str] | None = None,
     on_bad_data: str = "skip",
+    val_fraction: float | None = None,
+    val_seed: int = 0,
 ) -> DetectionData:
     """Reads a source's annotations and checks its images, which the input pipeline decodes later.
 
     Args:
         spec: str. "shapes" (drawn, see `shapes.ShapesOptions` for options such as
-            "shapes:train=100,classes=5"), "voc:DIR", "coco:DIR" or "tfds:NAME".
-        role: str. "train" or "eval": picks the split where none is named.
-        split: str or None. The split's name in the source.
+            "shapes:train=100,classes=5"), a format and its place such as "voc:DIR", "coco:DIR",
+            "yolo:DIR", "labelme:DIR", "csv:FILE", "tfrecord:GLOB" or "tfds:NAME", or the place
+            alone, whose format is then found out.
+        role: str. "train" or "eval": picks the split where none is named. A source without splits
+            is parted by what is in its images (`parts.part`).
+        split: str or None. The split's name in the source; "all" for all of one without splits.
         class_names: sequence of str or None. The classes in order; objects of another class are
             then bad data. By default the source's own. Give those of training to evaluation.
         on_bad_data: str. "skip" leaves unusable objects and images out and names each in
             `data.problems`; "error" raises one error with the whole list.
+        val_fraction: float or None. How much is evaluated on of a source without splits (None:
+            0.2), or of the training split of one that has no other.
+        val_seed: int. Another one, other parts of such a source.
 
     Returns:
         DetectionData.
@@ -61,10 +88,8 @@ def load_data(
         >>> len(data), data.class_names
         (20, ('blob', 'ring', 'cross'))
     """
+    asked, spec = spec, full_spec(spec)
     kind, _, argument = spec.partition(":")
-    if kind not in SOURCES or (kind != "shapes" and not argument):
-        forms = ", ".join(f"{name}:{source.argument}" for name, source in SOURCES.items())
-        raise ValueError(f"Data must be shapes or one of {forms}; received {spec!r}.")
     for value, name, allowed in (
         (role, "role", ("train", "eval")),
         (on_bad_data, "on_bad_data", ("skip", "error")),
@@ -72,18 +97,62 @@ def load_data(
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
     problem_log = ProblemLog()
+    read_as = role if val_fraction is None else "train"
     names = None if class_names is None else tuple(class_names)
     data = dataclasses.replace(
-        SOURCES[kind].load(argument, role, split, names, problem_log),
+        SOURCES[kind].load(argument, read_as, split, names, problem_log),
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
         other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
+        notes=(*([f"{asked} is read as {kind}"] if asked != spec else []), *problem_log.notes),
     )
     if data.problems and (on_bad_data == "error" or not data.records):
         raise BadDataError(data.problems)
     if not data.records:
         raise ValueError(f"{spec}: split {data.split!r} holds no images.")
-    return data
+    return data if split is not None else _part_of(data, role, val_fraction, val_seed)
+
+
+def _part_of(data: DetectionData, role: str, fraction: float | None, seed: int) -> DetectionData:
+    """The role's part of data that has no split of its own for it, else all of it."""
+    roles = roles_of(data.splits) if data.splits else list(NAMES)
+    if fraction is not None and "eval" in roles:
+        there = f"the splits {', '.join(data.splits)}" if data.splits else "such splits"
+        raise ValueError(
+            f"val_fraction is for sources without splits, or with one to train on alone; "
+            f"{data.name} has {there}: name the splits to use instead."
+        )
+    if roles and fraction is None:
+        return data
+    return part(data, role, VAL_FRACTION if fraction is None else fraction, seed)
+
+
+def full_spec(spec: str) -> str:
+    """A source's name with its format, which is found out where only a path is given.
+
+    Raises:
+        ValueError: no format fits, or several do.
+
+    Example:
+        >>> full_spec("shapes"), full_spec("voc:cells")
+        ('shapes', 'voc:cells')
+    """
+    kind, _, argument = spec.partition(":")
+    if kind in SOURCES and (argument or kind == "shapes"):
+        return spec
+    place, _ = split_images(spec)
+    expected = f"Data must be shapes, one of {FORMS}, or a path alone"
+    if not spec or kind in SOURCES or not os.path.exists(place):
+        raise ValueError(f"{expected}; received {spec!r}.")
+    fitting = [name for name, source in SOURCES.items() if source.fits and source.fits(place)]
+    if not fitting:
+        raise ValueError(f"{expected}; {spec} is there, but looks like none of them.")
+    if len(fitting) > 1:
+        raise ValueError(
+            f"{spec} looks like {' and '.join(fitting)}: say "
+            f"{' or '.join(f'{name}:{spec}' for name in fitting)}."
+        )
+    return f"{fitting[0]}:{spec}"
 
 
 def absolute_spec(spec: str) -> str:
@@ -93,7 +162,13 @@ def absolute_spec(spec: str) -> str:
         >>> absolute_spec("shapes:train=20"), absolute_spec("voc:/data/../bccd")
         ('shapes:train=20', 'voc:/bccd')
     """
-    kind, _, argument = spec.partition(":")
-    if kind not in SOURCES or SOURCES[kind].argument != "DIR" or not argument:
+    kind, _, argument = full_spec(spec).partition(":")
+    if SOURCES[kind].argument not in ("DIR", "FILE", "GLOB"):
         return spec
-    return f"{kind}:{os.path.abspath(Path(argument).expanduser())}"
+    place, images = split_images(argument)
+    at = f"{IMAGES}{images if images == ANYWHERE else _absolute(images)}" if images else ""
+    return f"{kind}:{_absolute(place)}{at}"
+
+
+def _absolute(path) -> str:
+    return os.path.abspath(os.path.expanduser(path))

@@ -14,10 +14,11 @@ CLIP_TOLERANCE = 1.0
 
 
 class ProblemLog:
-    """Collects, while a source is read, what in it cannot be used."""
+    """Collects, while a source is read, what in it cannot be used, and notes on it."""
 
     def __init__(self):
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
         self.clipped = 0
         self.other_classes: collections.Counter = collections.Counter()
 

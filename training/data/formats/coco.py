@@ -1,10 +1,12 @@
-"""COCO folders: annotations/instances_*.json beside the images."""
+"""COCO's JSON files: in COCO's own folders, in those of Roboflow and CVAT, and alone."""
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.formats.values import Identifier
 from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import Header
@@ -13,9 +15,21 @@ from harmonic_tf.training.data.segmentation import usable_segmentation
 from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
-ROLE_PREFIXES = {"train": "train", "eval": "val"}
-# Added to the folder's name, it lets file names lead out of the folder.
-ANYWHERE = ",images=anywhere"
+ROBOFLOW_FILE = "_annotations.coco.json"
+
+
+class Part(NamedTuple):
+    """Where a split lies.
+
+    Attributes:
+        file: Path. Its annotations.
+        root: Path. What images must lie in.
+        folders: tuple of Path. Where an image is looked for, in this order.
+    """
+
+    file: Path
+    root: Path
+    folders: tuple[Path, ...]
 
 
 def load_coco(
@@ -25,17 +39,22 @@ def load_coco(
     class_names: tuple[str, ...] | None,
     problem_log: ProblemLog,
 ) -> DetectionData:
-    """Reads one split of a COCO folder.
+    """Reads one of the JSON files of a folder, or one JSON file.
+
+    They are annotations/instances_SPLIT.json, as COCO and CVAT write them, with images in
+    DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR; or
+    SPLIT/_annotations.coco.json beside the images, as Roboflow does. Its category 0, which stands
+    above the others and has no objects, is left out.
 
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
     the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is
-    named as a problem, and its object has its box without a mask. Images lie in DIR/SPLIT,
-    DIR/images/SPLIT, DIR/images or DIR. Ids of annotations are needed for nothing.
+    named as a problem, and its object has its box without a mask. Ids of annotations are needed for
+    nothing.
 
     Args:
-        argument: str. The folder; with ",images=anywhere" its file names may be absolute or lead
-            out of it.
-        role: str. Picks the one annotations file whose split starts with "train" or "val".
+        argument: str. The folder or the file. ",images=DIR" behind it says where images lie;
+            with ",images=anywhere" file names may be absolute or lead out of the folder.
+        role: str. Picks the one file whose split starts with "train", or "valid", "val" or "test".
         split: str or None. "val2017" for annotations/instances_val2017.json.
         class_names: tuple of str or None. None: all categories in the order of their ids.
         problem_log: ProblemLog. Problems are added here.
@@ -48,12 +67,15 @@ def load_coco(
         ValueError: the folder or the split does not exist, or the role fits several splits.
         BadDataError: the JSON cannot be read.
     """
-    root = Path(argument.removesuffix(ANYWHERE)).expanduser()
-    file = _annotation_file(root, role, split)
-    split = file.stem.removeprefix("instances_")
+    root, images_at = values.split_images(argument)
+    anywhere = images_at == values.ANYWHERE
+    parts = _parts(root, Path(images_at).expanduser() if images_at and not anywhere else None)
+    split = pick_split(parts, role, split, root)
+    part, log = parts[split], problem_log
+    file = part.file
     content = _read(file)
-    log = problem_log
     categories = _entries(content, "categories", ("id", "name"), log, file)
+    categories = _without_heading(categories, content, class_names or (), log)
     class_names, category_ids, label_of = _classes(categories, class_names)
     images = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
@@ -61,8 +83,7 @@ def load_coco(
     places = []
     for image in images:
         with log.naming(file, f"image {image['id']}"):
-            anywhere = argument.endswith(ANYWHERE)
-            places.append((image, _image_file(root, split, str(image["file_name"]), anywhere)))
+            places.append((image, _image_file(part, str(image["file_name"]), anywhere)))
     records = []
     headers = read_headers([place for _, place in places])
     for (image, place), header in zip(places, headers, strict=True):
@@ -81,25 +102,37 @@ def load_coco(
             objects = Objects.of(annotations)
             records.append(Sample.of(name, number_of[image["id"]], header, place, objects))
     return DetectionData(
-        name=root.resolve().name,
+        name=root.resolve().stem if root.is_file() else root.resolve().name,
         split=split,
         class_names=class_names,
         category_ids=category_ids,
         records=tuple(records),
+        splits=tuple(parts),
     )
 
 
-def _annotation_file(root: Path, role: str, split: str | None) -> Path:
-    folder = root / "annotations"
-    found = {f.stem.removeprefix("instances_"): f for f in folder.glob("instances_*.json")}
-    fits = [s for s in found if (s == split if split else s.startswith(ROLE_PREFIXES[role]))]
-    if len(fits) != 1:
-        wanted = split or f"{ROLE_PREFIXES[role]}*"
-        raise ValueError(
-            f"Expected one file {folder}/instances_{wanted}.json, received {len(fits)}; "
-            f"name one of the splits there: {', '.join(sorted(found)) or 'none'}."
-        )
-    return found[fits[0]]
+def is_coco(place: Path) -> bool:
+    """Whether a path looks like one of these."""
+    return place.suffix.lower() == ".json" if place.is_file() else bool(_parts(place, None))
+
+
+def _parts(root: Path, images: Path | None) -> dict[str, Part]:
+    """The splits of a folder or file; images may lie in a folder of their own."""
+    if root.is_file():
+        base = root.parent.parent if root.parent.name == "annotations" else root.parent
+        found = {WHOLE: Part(root, base, (base, base / "images"))}
+    else:
+        found = {}
+        for split, folder in ({WHOLE: root} | split_folders(root)).items():
+            if (folder / ROBOFLOW_FILE).is_file():
+                found[split] = Part(folder / ROBOFLOW_FILE, root, (folder,))
+        for file in sorted((root / "annotations").glob("instances_*.json")):
+            split = file.stem.removeprefix("instances_")
+            folders = (root / split, root / "images" / split, root / "images", root)
+            found[split] = Part(file, root, folders)
+    if images is not None:
+        found = {k: Part(part.file, images, (images,)) for k, part in found.items()}
+    return found
 
 
 def _read(file: Path) -> dict:
@@ -126,6 +159,25 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
             kept.append({**entry, "id": values.identifier(entry["id"])})
     return unique(kept, log, file, key=lambda entry: entry["id"])
+
+
+def _without_heading(
+    categories: list[dict], content: dict, wanted: tuple[str, ...], log: ProblemLog
+) -> list[dict]:
+    """The categories but Roboflow's number 0: it stands above all others and has no objects."""
+    heading = next((c for c in categories if c["id"] == 0), None)
+    others = [c for c in categories if c["id"] != 0]
+    if not heading or not others or str(heading["name"]) in wanted:
+        return categories
+    above = all(c.get("supercategory") == heading["name"] for c in others)
+    used = any(
+        isinstance(entry, dict) and values.whole(entry.get("category_id")) == 0
+        for entry in content["annotations"]
+    )
+    if not above or used:
+        return categories
+    log.notes.append(f"category 0, {heading['name']!r}, stands above the others: it is left out")
+    return others
 
 
 def _numbers(identifiers: list[Identifier]) -> dict[Identifier, int]:
@@ -175,14 +227,13 @@ def _named(entry, number: int) -> str:
     return f"annotation {entry['id']}" if has_id else f"annotation number {number}"
 
 
-def _image_file(root: Path, split: str, name: str, anywhere: bool) -> Path:
+def _image_file(part: Part, name: str, anywhere: bool) -> Path:
     """The image's file; where there is none, the path where it was expected."""
-    folders = (root / split, root / "images" / split, root / "images", root)
     names = dict.fromkeys((name, name.replace("\\", "/")))  # Windows writes folder\\file.
-    candidates = [folder / name for name in names for folder in folders]
+    candidates = [folder / name for name in names for folder in part.folders]
     found = next((path for path in candidates if os.path.isfile(path)), candidates[0])
     if not anywhere:
-        values.check_inside(root, found, f"add {ANYWHERE!r} to the folder's name to allow it")
+        values.check_inside(part.root, found, values.WAY_OUT)
     return found
 
 

@@ -12,6 +12,9 @@ FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": 
 LARGEST_ID, LARGEST_FLOAT = 2**63, 2**53
 # float32 holds it.
 LARGEST_AREA = 1e38
+# Added to a source's path, it lets file names in it lead out of its folder.
+IMAGES, ANYWHERE = ",images=", "anywhere"
+WAY_OUT = f"add '{IMAGES}{ANYWHERE}' to the source's name to allow it"
 
 
 def identifier(value) -> Identifier:
@@ -75,6 +78,30 @@ def area(value) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 <= number < LARGEST_AREA else None
+
+
+def split_images(argument: str) -> tuple[Path, str]:
+    """The path that a source's name gives, and what it says of its images, empty if nothing.
+
+    Example:
+        >>> path, images = split_images("cells.json,images=photos")
+        >>> str(path), images
+        ('cells.json', 'photos')
+    """
+    path, _, images = argument.partition(IMAGES)
+    return Path(path).expanduser(), images
+
+
+def split_anywhere(argument: str) -> tuple[Path, bool]:
+    """The path that a source's name gives, and whether file names may lead out of its folder.
+
+    Raises:
+        ValueError: something else is said of images.
+    """
+    path, images = split_images(argument)
+    if images not in ("", ANYWHERE):
+        raise ValueError(f"{path}: images must be {ANYWHERE}, received {images!r}.")
+    return path, images == ANYWHERE
 
 
 def check_inside(folder: Path, file: Path, way_out: str):

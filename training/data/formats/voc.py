@@ -1,13 +1,16 @@
-"""Pascal VOC folders: JPEGImages, Annotations, ImageSets/Main."""
+"""Pascal VOC's XML files: in VOC folders (JPEGImages, Annotations, ImageSets/Main), with or without
+lists of images, or beside their images, as labelImg leaves them."""
 
 import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import SUFFIXES, Header
 from harmonic_tf.training.data.problems import Unusable
@@ -17,6 +20,16 @@ from harmonic_tf.training.files import read_text
 
 # In the lists of one class, a last column tells whether an image shows it.
 PRESENCE = ("-1", "0", "1")
+# Folders of annotations and of images.
+FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+
+
+class Part(NamedTuple):
+    """Where a split lies: annotations, images, and the list of their ids if there is one."""
+
+    annotations: Path
+    images: Path
+    list_file: Path | None = None
 
 
 def load_voc(
@@ -34,10 +47,11 @@ def load_voc(
     another size, the boxes belong to another version of the image, which is left out.
 
     Args:
-        folder: str.
+        folder: str. A VOC folder, one of XML files beside their images, or one with such folders
+            named train, valid and test inside of it.
         role: str. "train" takes trainval and "eval" test. Where there is no test list, as in VOC
             2012, they take train and val, which have no image in common.
-        split: str or None. Name of a file in ImageSets/Main, instead of the role's.
+        split: str or None. Name of a file in ImageSets/Main or of a folder, instead of the role's.
         class_names: tuple of str or None. None: all names in the folder's annotations, sorted, so
             that every split has the same.
         problem_log: ProblemLog. Problems are added here.
@@ -49,13 +63,15 @@ def load_voc(
         ValueError: the folder or the split does not exist.
     """
     root = Path(folder).expanduser()
-    list_file = _split_file(root, role, split)
+    parts = _parts(root)
+    split = _pick(parts, role, split, root)
+    part = parts[split]
     if class_names is None:
-        class_names = _all_class_names(root)
-    image_of = _image_finder(root / "JPEGImages")
+        class_names = _all_class_names({p.annotations for p in parts.values()})
+    image_of = _image_finder(part.images)
     found = []
-    for name in unique(_image_ids(root, list_file), problem_log, list_file):
-        xml_file = root / "Annotations" / f"{name}.xml"
+    for name in unique(_image_ids(part), problem_log, part.list_file):
+        xml_file = part.annotations / f"{name}.xml"
         with problem_log.naming(xml_file):
             values.check_inside(root, xml_file, "the list must name images of this folder")
             found.append((xml_file, read_xml(xml_file), image_of(name)))
@@ -66,56 +82,69 @@ def load_voc(
             if isinstance(header, Unusable):
                 raise header
             objects = _objects(xml_file, tree, header, class_names, problem_log)
-            name = image_file.relative_to(root / "JPEGImages").as_posix()
+            name = image_file.relative_to(part.images).as_posix()
             records.append(Sample.of(name, len(records), header, image_file, objects))
     return DetectionData(
         name=root.resolve().name,
-        split=list_file.stem,
+        split=split,
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
+        splits=tuple(parts),
     )
 
 
-def _split_file(root: Path, role: str, split: str | None) -> Path:
-    folder = root / "ImageSets" / "Main"
-    wanted = _wanted(folder, role) if split is None else (split,)
-    for name in wanted:
-        if (folder / f"{name}.txt").is_file():
-            return folder / f"{name}.txt"
-    found = sorted(path.stem for path in folder.glob("*.txt"))
-    raise ValueError(
-        f"Expected a VOC folder with {folder}/{' or '.join(wanted)}.txt; "
-        f"splits found there: {', '.join(found) or 'none'}."
+def is_voc(place: Path) -> bool:
+    """Whether a path looks like one of these."""
+    return any(
+        part.list_file or next(part.annotations.rglob("*.xml"), None)
+        for part in _parts(place).values()
     )
 
 
-def _wanted(folder: Path, role: str) -> tuple[str, ...]:
-    """The splits that fit a role, the best first; those of both roles are to lie apart."""
-    there = {path.stem for path in folder.glob("*.txt")}
-    if role == "eval":
-        return "test", "val"
-    return ("trainval", "train") if "test" in there or "val" not in there else ("train", "trainval")
+def _parts(root: Path) -> dict[str, Part]:
+    """The splits of a folder."""
+    names = next((pair for pair in FOLDERS if (root / pair[0]).is_dir()), None)
+    lists = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+    if names is None and lists:
+        names = FOLDERS[0]
+    if names is not None and (lists or (root / names[1]).is_dir()):
+        whole = Part(root / names[0], root / names[1])
+        return {f.stem: whole._replace(list_file=f) for f in lists} or {WHOLE: whole}
+    folders = {k: f for k, f in split_folders(root).items() if any(f.glob("*.xml"))}
+    if not folders and any(root.glob("*.xml")):
+        folders = {WHOLE: root}
+    return {split: Part(folder, folder) for split, folder in folders.items()}
 
 
-def _image_ids(root: Path, list_file: Path) -> list[str]:
-    """The ids in a list, one a line. They may hold spaces and lie in sub-folders (x/a)."""
-    lines = [line.strip() for line in read_text(list_file).splitlines()]
-    return [_image_id(root, line) for line in lines if line]
+def _pick(parts: dict[str, Part], role: str, split: str | None, root: Path) -> str:
+    """As of any format; but trainval and test, as in VOC 2007, belong together."""
+    if split is None and {"trainval", "test"} <= set(parts):
+        split = "trainval" if role == "train" else "test"
+    return pick_split(parts, role, split, root)
 
 
-def _image_id(root: Path, line: str) -> str:
+def _image_ids(part: Part) -> list[str]:
+    """The ids in a list, one a line, or all. They may hold spaces and lie in sub-folders (x/a)."""
+    if part.list_file is None:
+        files = sorted(part.annotations.rglob("*.xml"))
+        return [f.relative_to(part.annotations).as_posix().removesuffix(".xml") for f in files]
+    lines = [line.strip() for line in read_text(part.list_file).splitlines()]
+    return [_image_id(part, line) for line in lines if line]
+
+
+def _image_id(part: Part, line: str) -> str:
     *words, last = line.split()
-    whole = root / "Annotations" / f"{line}.xml"
+    whole = part.annotations / f"{line}.xml"
     if not words or last not in PRESENCE or os.path.isfile(whole):
         return line
     return line.removesuffix(last).strip()
 
 
-def _all_class_names(root: Path) -> tuple[str, ...]:
-    """Every class name in the folder, sorted. Files that do not parse are reported later."""
+def _all_class_names(folders: set[Path]) -> tuple[str, ...]:
+    """Every class name in the folders, sorted. Files that do not parse are reported later."""
     names = set()
-    for file in (root / "Annotations").rglob("*.xml"):
+    for file in (file for folder in folders for file in folder.rglob("*.xml")):
         try:
             names.update(_label(node) for node in read_xml(file).iterfind("object"))
         except Unusable:

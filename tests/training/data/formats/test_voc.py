@@ -44,9 +44,10 @@ def test_images_without_objects_stay(voc):
 
 def test_split_by_name_and_missing_split(voc):
     assert load_data(f"voc:{voc}", split="test").image_names == ("c.jpg",)
-    with pytest.raises(ValueError, match="splits found there: test, trainval"):
+    message = "expected the split 'val', received 0; name one of the splits there: test, trainval"
+    with pytest.raises(ValueError, match=message):
         load_data(f"voc:{voc}", split="val")
-    with pytest.raises(ValueError, match="splits found there: none"):
+    with pytest.raises(ValueError, match="name one of the splits there: none"):
         load_data(f"voc:{voc}/nowhere")
 
 

@@ -1,0 +1,52 @@
+import layouts
+import numpy as np
+import pytest
+from layouts import BOXES, NAMES, WITH_SPLITS, WITHOUT_SPLITS
+
+from harmonic_tf.training.data import load_data
+
+
+@pytest.mark.parametrize("write", WITH_SPLITS + WITHOUT_SPLITS, ids=lambda write: write.__name__)
+def test_every_layout_gives_the_same_records(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    split = None if write in WITH_SPLITS else load_data(spec).splits[0]
+    before = files(tmp_path)
+    data = load_data(spec, split=split, on_bad_data="error")
+    assert files(tmp_path) == before
+    assert data.class_names == NAMES and data.category_ids == (1, 2)
+    assert [name.rpartition("/")[2] for name in data.image_names] == ["a.jpg", "b.jpg", "c.jpg"]
+    for record, name in zip(data.records, BOXES, strict=True):
+        boxes = np.reshape([box for _, box in BOXES[name]], (-1, 4))
+        np.testing.assert_allclose(record.objects.boxes, boxes, atol=1e-4)
+        assert [NAMES[index] for index in record.objects.classes] == [n for n, _ in BOXES[name]]
+        assert record.stored() == layouts.jpeg(name)
+        assert (record.height, record.width) == (60, 80) and record.digest
+
+
+def files(folder) -> dict:
+    return {f: f.stat().st_mtime_ns for f in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("write", WITH_SPLITS + WITHOUT_SPLITS, ids=lambda write: write.__name__)
+def test_a_path_alone_is_recognised(tmp_path, write):
+    kind, _, place = write(tmp_path / "pets").partition(":")
+    place = place if ".json" in place or ".csv" in place else str(tmp_path / "pets")
+    data = load_data(place)
+    assert data.notes[0] == f"{place} is read as {kind}"
+
+
+def test_two_formats_that_fit_are_both_named(tmp_path):
+    layouts.voc(tmp_path)
+    layouts.coco(tmp_path)
+    with pytest.raises(ValueError) as error:
+        load_data(str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path} looks like voc and coco: say voc:{tmp_path} or coco:{tmp_path}."
+    )
+
+
+def test_a_path_of_no_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="looks like none of them"):
+        load_data(str(tmp_path))
+    with pytest.raises(ValueError, match="received 'nowhere/at/all'"):
+        load_data("nowhere/at/all")

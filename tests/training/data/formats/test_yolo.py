@@ -1,0 +1,130 @@
+import layouts
+import numpy as np
+import pytest
+
+from harmonic_tf.training.data import load_data
+
+
+def kinds(data):
+    return [(p.file.rsplit("/", 1)[-1], p.object, p.kind) for p in data.problems]
+
+
+def bare(tmp_path, text, **more):
+    """Three images; the labels of the first are `text`."""
+    spec = layouts.yolo_bare(tmp_path / "pets")
+    (tmp_path / "pets/labels/a.txt").write_text(text)
+    return load_data(spec, split="all", **more)
+
+
+def test_a_polygon_becomes_a_mask_and_the_box_around_it(tmp_path):
+    data = bare(tmp_path, "1 0.25 0.5 0.5 0.5 0.5 0.75\n")
+    objects = data.records[0].objects
+    np.testing.assert_allclose(objects.boxes, [[20, 30, 40, 45]])
+    assert objects.segmentations == ([[20, 30, 40, 30, 40, 45]],)
+    assert objects.classes.tolist() == [1] and data.problems == ()
+
+
+@pytest.mark.parametrize(
+    "line, kind",
+    [
+        ("1 0.5 0.5 0.2", "malformed label"),
+        ("1", "malformed label"),
+        ("1 0.5 0.5 0.2 0.2 0.9", "malformed label"),
+        ("1 0.5 0.5 wide 0.2", "malformed box"),
+        ("1 40 30 20 20", "coordinates in pixels"),
+        ("1 0.5 0.5 0 0.2", "box of zero area"),
+        ("1 0.5 0.5 -0.2 0.2", "inverted box"),
+        ("1 nan 0.5 0.2 0.2", "box is not finite"),
+        ("1 1.4 0.5 0.2 0.2", "box outside the image"),
+        ("2 0.5 0.5 0.2 0.2", "unknown class"),
+        ("bird 0.5 0.5 0.2 0.2", "unknown class"),
+        ("1.5 0.5 0.5 0.2 0.2", "unknown class"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_rest_is_used(tmp_path, line, kind):
+    data = bare(tmp_path, f"0 0.5 0.5 0.25 0.25\n\n{line}\n")
+    assert [len(record.objects) for record in data.records] == [1, 2, 0]
+    assert kinds(data) == [("a.txt", "object 2", kind)]
+
+
+def test_a_bad_image_is_named_and_the_rest_is_used(tmp_path):
+    spec = layouts.yolo_bare(tmp_path / "pets")
+    (tmp_path / "pets/images/a.jpg").write_bytes(b"")
+    (tmp_path / "pets/images/b.jpg").unlink()
+    (tmp_path / "pets/labels/c.txt").mkdir()
+    layouts.images(tmp_path / "pets/images", "de")
+    data = load_data(spec, split="all")
+    assert data.image_names == ("d.jpg", "e.jpg")
+    assert kinds(data) == [
+        ("b.txt", None, "missing image file"),
+        ("c.txt", None, "unreadable annotation file"),
+        ("a.jpg", None, "unreadable image file"),
+    ]
+
+
+def test_classes_without_names_go_by_their_numbers(tmp_path):
+    spec = layouts.yolo_bare(tmp_path / "pets")
+    (tmp_path / "pets/labels/classes.txt").unlink()
+    (tmp_path / "pets/labels/a.txt").write_text("2 0.5 0.5 0.25 0.25\n")
+    data = load_data(spec, split="all")
+    assert data.class_names == ("class 0", "class 1", "class 2")
+    assert data.records[0].objects.classes.tolist() == [2]
+
+
+def test_key_points_are_passed_over(tmp_path):
+    spec = layouts.yolo(tmp_path / "pets")
+    with (tmp_path / "pets/data.yaml").open("a") as file:
+        file.write("kpt_shape: [2, 2]\n")
+    (tmp_path / "pets/labels/train/a.txt").write_text("1 .5 .5 .25 .5 .1 .1 .9 .9\n")
+    data = load_data(spec)
+    np.testing.assert_allclose(data.records[0].objects.boxes, [[30, 15, 50, 45]])
+    assert data.records[0].objects.segmentations == (None,)
+
+
+def test_evaluation_takes_valid_else_val_else_test(tmp_path):
+    root = tmp_path / "pets"
+    for split in ("train", "test", "val", "valid"):
+        layouts.images(root / split / "images", "ab")
+        layouts.yolo_labels(root / split / "labels", "ab")
+        expected = split if split != "train" else None
+        if expected:
+            assert load_data(f"yolo:{root}", "eval").split == expected
+        assert load_data(f"yolo:{root}").split == "train"
+    assert load_data(f"yolo:{root}", "eval", split="test").split == "test"
+
+
+def test_any_further_split_may_be_named(tmp_path):
+    spec = layouts.yolo(tmp_path / "pets")
+    layouts.images(tmp_path / "pets/images/crowd", "a")
+    with (tmp_path / "pets/data.yaml").open("a") as file:
+        file.write("test_crowd: images/crowd\ntest: images/nowhere\n")
+    data = load_data(spec, split="test_crowd")
+    assert data.image_names == ("a.jpg",) and data.splits == ("train", "test_crowd")
+
+
+def test_a_training_split_that_is_not_there_is_an_error(tmp_path):
+    spec = layouts.yolo(tmp_path / "pets")
+    (tmp_path / "pets/images/train").rename(tmp_path / "pets/images/elsewhere")
+    with pytest.raises(ValueError, match="train is neither a folder nor a list: .*images/train"):
+        load_data(spec)
+
+
+@pytest.mark.parametrize("content", ["[1", "- 1\n", "names: 3\n", "names: {a: b}\n", ""])
+def test_a_broken_configuration_is_named(tmp_path, content):
+    layouts.yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(content)
+    with pytest.raises(ValueError, match="data.yaml: not the data.yaml of a YOLO folder"):
+        load_data(f"yolo:{tmp_path}")
+
+
+def test_lists_that_lead_out_are_refused_unless_allowed(tmp_path):
+    spec = layouts.yolo_list(tmp_path / "pets").removesuffix("/data.yaml")
+    layouts.images(tmp_path / "elsewhere", "a")
+    with (tmp_path / "pets/train.txt").open("a") as file:
+        file.write("../elsewhere/a.jpg\n")
+    data = load_data(spec)
+    assert len(data) == 3
+    assert [p.kind for p in data.problems] == ["file name leads out of the folder"]
+    assert len(load_data(f"{spec},images=anywhere", on_bad_data="error")) == 4
+    with pytest.raises(ValueError, match="images must be anywhere, received 'photos'"):
+        load_data(f"{spec},images=photos")
