@@ -10,6 +10,7 @@ from harmonic_tf.training.console import line_console
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
+from harmonic_tf.training.eval_splits import split_names
 from harmonic_tf.training.features import FeatureBatches, kept_features
 from harmonic_tf.training.losses import build_loss
 from harmonic_tf.training.optimizers import SGD, AdamW
@@ -21,14 +22,16 @@ def load_both(recipe):
     Raises:
         ValueError: If there is no object to train on.
     """
-    parts = {"val_fraction": recipe.val_fraction, "val_seed": recipe.val_seed}
     train_data = load_data(
-        recipe.data, "train", recipe.train_split, recipe.class_names, recipe.on_bad_data, **parts
+        recipe.data,
+        "train",
+        recipe.train_split,
+        recipe.class_names,
+        recipe.on_bad_data,
+        recipe.val_fraction,
+        recipe.val_seed,
     )
-    names = train_data.class_names
-    eval_data = load_data(
-        recipe.data, "eval", recipe.eval_split, names, recipe.on_bad_data, **parts
-    )
+    eval_data = load_to_evaluate(recipe, split_names(recipe.eval_split)[0], train_data.class_names)
     check_trainable(train_data)
     warn = logging.getLogger(__name__).warning
     if recipe.class_names and (empty := empty_classes(train_data)):
@@ -37,6 +40,19 @@ def load_both(recipe):
         names = (train_data.name, train_data.split, eval_data.split)
         warn("%s, %s and %s: %s; AP is then no measure of new images", *names, common)
     return train_data, eval_data
+
+
+def load_to_evaluate(recipe, split, class_names):
+    """The recipe's data to evaluate on; of the split with this name, if it is one."""
+    return load_data(
+        recipe.data,
+        "eval",
+        split,
+        class_names,
+        recipe.on_bad_data,
+        recipe.val_fraction,
+        recipe.val_seed,
+    )
 
 
 def build_model(recipe, num_classes):

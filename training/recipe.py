@@ -16,6 +16,7 @@ import yaml
 from tyro.conf import arg
 
 from harmonic_tf.training.errors import UserError, as_user_error
+from harmonic_tf.training.eval_splits import split_names
 from harmonic_tf.training.files import read_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
 
@@ -57,7 +58,8 @@ class Settings:
     train_split: str | None = None
     """Split to train on. None: the source's own, such as trainval."""
     eval_split: str | None = None
-    """Split to evaluate on. None: the source's own: valid, else val, else test."""
+    """Split to evaluate on. None: the source's own: valid, else val, else test. Of several with
+    commas between, all but the first are evaluated on at the end alone."""
     val_fraction: float | None = None
     """Share to evaluate on where the data has no split for it, by the content of the images: more
     images move none. None: 0.2 of data without any splits."""
@@ -149,6 +151,7 @@ class Recipe(Settings):
         _require(self, "weight_decay", lambda value: value >= 0, "at least 0")
         for field in ("learning_rate", "clip_norm", "weight_decay", "backbone_rate"):
             _require(self, field, math.isfinite, "a finite number")
+        split_names(self.eval_split)
         _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
         _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")
         _require(self, "val_fraction", lambda value: 0 < value < 1, "greater than 0 and below 1")

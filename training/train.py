@@ -17,6 +17,7 @@ from harmonic_tf.training.build import (
     build_strategy,
     compile_model,
     load_both,
+    load_to_evaluate,
 )
 from harmonic_tf.training.callbacks import (
     EvaluateEvery,
@@ -31,6 +32,7 @@ from harmonic_tf.training.console import line_console, plain_console
 from harmonic_tf.training.data import problem_report
 from harmonic_tf.training.environment import environment, versions
 from harmonic_tf.training.errors import UserError, as_user_error
+from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.evaluation.evaluator import Evaluation, Evaluator, write_metrics
 from harmonic_tf.training.evaluation.resampling import RESAMPLED_FILE, resampled_metrics
 from harmonic_tf.training.evaluation.tables import metrics_table
@@ -67,7 +69,8 @@ class Run:
         folder: Path. Holds `recipe.yaml`, `run.json` (versions and devices of each start),
             `labels.json`, `history.csv`, `tensorboard/` and `model.keras`; when finished also
             `metrics.json` and `details.json` (AP of each class, mean score of the positives),
-            measured on that very file; `best.keras`, the model of the epoch with the highest AP
+            measured on that very file, and the same in `splits/` for each further split;
+            `best.keras`, the model of the epoch with the highest AP
             among those evaluated; and, if something was left out of the data, `problems.txt`. A
             stopped run has `checkpoints/` to go on from.
         recipe: Recipe. As it was resolved.
@@ -213,6 +216,10 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
             raise UserError(f"{train_data.name} {train_data.split} has no classes to learn")
         if record:
             record.require_data(folder, train_data, eval_data)
+        further = {
+            split: load_to_evaluate(recipe, split, train_data.class_names)
+            for split in split_names(recipe.eval_split)[1:]
+        }
         strategy = build_strategy(recipe)
         with strategy.scope():
             model = build_model(recipe, len(train_data.class_names))
@@ -277,12 +284,15 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
             say(f"stopped {at}; {folder} can be used as it is")
             say(f"go on with: harmonic-tf train --resume {folder}")
             return Run(folder, recipe, False, None)
-        result = _report(folder, eval_data, extras, say)
+        result = _report(folder, eval_data, further, extras, say)
     return Run(folder, recipe, True, result)
 
 
-def _report(folder, eval_data, extras, say):
-    """Measures the model's file and writes what came out; `metrics.json` ends the run."""
+def _report(folder, eval_data, further, extras, say):
+    """Measures the model's file and writes what came out; `metrics.json` ends the run.
+
+    What is measured on further splits, a dict of DetectionData, is written first.
+    """
     model, _ = load_model_and_labels(folder)
     result = Evaluator(model, eval_data)()
     plain_console().print(metrics_table(result))
@@ -294,6 +304,11 @@ def _report(folder, eval_data, extras, say):
                 f"{folder}: training is complete, but not its figures and export: {error}; "
                 f"--resume {folder} tries again, and leaves them out with --no-extras"
             ) from error
+    for split, data in further.items():
+        say(f"  {data_summary(data)}")
+        found = Evaluator(model, data)()
+        plain_console().print(metrics_table(found))
+        write_result(split_folder(folder, split), found)
     if eval_data.broken:
         say(f"{len(eval_data.broken)} images could not be read; their objects count as not found")
     write_result(folder, result)

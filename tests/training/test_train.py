@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from rectangles import EVEN, LeftHalfFinder, RectangleFinder, rectangle_data, with_left_halves
 from toy_detector import ToyDetector
 
@@ -438,3 +439,35 @@ def test_class_names_are_printed_as_they_are(tmp_path, monkeypatch, capsys):
     train(replace(RECIPE, epochs=1), tmp_path / "run [1]", extras=False)
     text = capsys.readouterr().out
     assert all(name in text for name in (*names, "run [1]"))
+
+
+def test_further_splits_are_measured_at_the_end(tmp_path, capsys):
+    run = train(replace(RECIPE, eval_split="val, train", epochs=1), tmp_path / "run", extras=False)
+    further = run.folder / "splits/train"
+    assert {file.name for file in further.iterdir()} == {
+        "metrics.json", "details.json", "resampled.json",
+    }  # fmt: skip
+    images = [json.loads((f / "details.json").read_text())["counts"]["images"] for f in
+              (run.folder, further)]  # fmt: skip
+    assert images == [4, 12]
+    text = capsys.readouterr().out
+    assert text.count("shapes train: 12 images") == 2
+    with pytest.raises(UserError, match="split must be train or val, received 'crowd'"):
+        train(replace(RECIPE, eval_split="val,crowd"), tmp_path / "other", extras=False)
+    assert not (tmp_path / "other").exists()
+
+
+def test_data_without_splits_is_parted_and_that_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cells").mkdir()
+    for seed in range(5):
+        Image.new("RGB", (40, 40), (50 * seed, 0, 0)).save(tmp_path / f"cells/{seed}.png")
+        corners = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax>"
+        objects = "".join(
+            f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>" for name in "wxyz"
+        )
+        (tmp_path / f"cells/{seed}.xml").write_text(f"<annotation>{objects}</annotation>")
+    run = train(replace(RECIPE, data="cells", epochs=1), tmp_path / "run", extras=False)
+    assert read_recipe(run.folder / "recipe.yaml").data == f"voc:{tmp_path}/cells"
+    text = capsys.readouterr().out
+    for part in ("'all' is parted", "cells all, 80 % to train on: ", "20 % to evaluate on: "):
+        assert part in text

@@ -6,14 +6,15 @@ A field's docstring is its help. TensorFlow is imported only inside `__call__`.
 import math
 import shlex
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from harmonic_tf.training.cli.quiet import import_tensorflow
 from harmonic_tf.training.errors import UserError, as_user_error
+from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.files import writing_to
 from harmonic_tf.training.losses import split_losses
 from harmonic_tf.training.recipe import Recipe, Settings, read_recipe
@@ -66,7 +67,7 @@ class Train(Recipe):
 class Evaluate:
     """Measure a trained model by the COCO protocol, in original pixels.
 
-    harmonic-tf evaluate runs/cells --data voc:DIR --split test
+    harmonic-tf evaluate runs/cells --data voc:DIR --eval-split test,test_crowd
 
     Testing at several scales: with --scales or --flip the model looks at every image in several
     ways, and what it finds is merged.
@@ -78,10 +79,11 @@ class Evaluate:
     """A run's folder, or a .keras file."""
     data: str | None = None
     """Images, as for train. None: those of the run's recipe."""
-    split: str | None = None
-    """Split to evaluate on. None: the source's own, such as test."""
+    eval_split: Annotated[str | None, arg(aliases=["--split"])] = None
+    """Split to evaluate on, or several with commas between. None: those of the run's recipe, else
+    the source's own: valid, else val, else test."""
     output: Path | None = None
-    """Folder to write metrics.json to."""
+    """Folder to write metrics.json to; of all splits but the first to splits/NAME/ in it."""
     scales: str | None = None
     """Shorter sides of the input in pixels, separated by commas. None: the model's own."""
     flip: bool = False
@@ -101,8 +103,8 @@ class Evaluate:
         _require_batch_size(self.batch_size)
         import_tensorflow()
 
+        from harmonic_tf.training.build import load_to_evaluate
         from harmonic_tf.training.console import plain_console
-        from harmonic_tf.training.data import load_data
         from harmonic_tf.training.environment import devices
         from harmonic_tf.training.evaluation.evaluator import Evaluator, write_metrics
         from harmonic_tf.training.evaluation.tables import merged_table, metrics_table
@@ -116,36 +118,47 @@ class Evaluate:
         with as_user_error():
             model, labels = load_model_and_labels(self.model)
             names = labels.class_names if labels else None
-            spec, split = self._source()
-            data = load_data(spec, "eval", split, names, self.on_bad_data)
+            recipe = self._recipe()
+            splits = split_names(recipe.eval_split)
+            sources = [load_to_evaluate(recipe, split, names) for split in splits]
             if several:
                 views = views_of(model, scales, self.flip)
-                evaluate = MultiScaleEvaluator(model, views, data, self.merge, self.batch_size)
-            else:
-                evaluate = Evaluator(model, data, self.batch_size)
-        if names and not any(len(record.objects) for record in data.records):
-            raise UserError(f"{data.name} {data.split} has no objects of the classes {list(names)}")
-        print(f"{data_summary(data)}; on {', '.join(devices())}")
-        if several:
-            print(f"merging what is found at {'; '.join(views)}")
-            result = evaluate()
-            evaluation = result.merged
-            plain_console().print(merged_table(result))
-        else:
-            evaluation = evaluate()
-            plain_console().print(metrics_table(evaluation))
-        if self.output:
-            with writing_to(self.output):
-                print(write_metrics(evaluation, self.output / "metrics.json"))
+                print(f"merging what is found at {'; '.join(views)}")
+        for data in sources:
+            if names and not any(len(record.objects) for record in data.records):
+                reason = f"has no objects of the classes {list(names)}"
+                raise UserError(f"{data.name} {data.split} {reason}")
+        for note in dict.fromkeys(note for data in sources for note in data.notes):
+            print(note)
+        for place, (split, data) in enumerate(zip(splits, sources, strict=True)):
+            print(f"{data_summary(data)}; on {', '.join(devices())}")
+            with as_user_error():
+                if several:
+                    result = MultiScaleEvaluator(model, views, data, self.merge, self.batch_size)()
+                else:
+                    evaluation = Evaluator(model, data, self.batch_size)()
+            if several:
+                evaluation = result.merged
+            plain_console().print(merged_table(result) if several else metrics_table(evaluation))
+            if self.output:
+                folder = split_folder(self.output, split) if place else self.output
+                with writing_to(self.output):
+                    print(write_metrics(evaluation, folder / "metrics.json"))
 
-    def _source(self):
-        if self.data is not None:
-            return self.data, self.split
+    def _recipe(self) -> Recipe:
+        """What to evaluate on; of the run's own data the same part as while it was trained."""
+        from harmonic_tf.training.data import absolute_spec
+
         file = (self.model if self.model.is_dir() else self.model.parent) / "recipe.yaml"
-        if not file.exists():
+        if not file.exists() and self.data is None:
             raise UserError(f"{self.model}: no {file.name} beside it; say what --data to use")
-        recipe = read_recipe(file)
-        return recipe.data, self.split or recipe.eval_split
+        recipe = read_recipe(file) if file.exists() else Recipe(data=self.data)
+        eval_split = self.eval_split
+        if self.data is None:
+            eval_split = eval_split or recipe.eval_split
+        elif absolute_spec(self.data) != absolute_spec(recipe.data):
+            recipe = Recipe(data=self.data)
+        return replace(recipe, eval_split=eval_split, on_bad_data=self.on_bad_data)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from harmonic_tf.training.comparison.report import (
 )
 from harmonic_tf.training.console import line_console
 from harmonic_tf.training.errors import UserError
+from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.progress import duration
@@ -68,13 +69,24 @@ def _compare(runs, output, jobs, command):
     console.print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
     run_all(waiting, jobs, console)
     comparison = collect(runs)
-    write_json(output / "compare.json", as_json(comparison))
+    further = {
+        split: collect({split_folder(folder, split): recipe for folder, recipe in runs.items()})
+        for split in split_names(next(iter(runs.values())).eval_split)[1:]
+    }
+    content = as_json(comparison)
+    if further:
+        content["splits"] = {split: as_json(found) for split, found in further.items()}
+    write_json(output / "compare.json", content)
     made_with = [f"Made with {line}." for line in environments(runs)]
     report = [describe(list(runs.values()), command), *made_with, markdown(comparison)]
+    report += [f"## On {split}\n\n{markdown(found)}" for split, found in further.items()]
     write_bytes(output / "compare.md", "\n\n".join(report).encode())
     save_figure(precision_by_threshold(comparison), output / "compare.png")
-    for table in tables(comparison):
-        console.print(table)
+    for split, found in {None: comparison, **further}.items():
+        if split:
+            console.print(f"on {split}")
+        for table in tables(found):
+            console.print(table)
     console.print(f"written to {output / 'compare.md'}, compare.json and compare.png")
     return comparison
 

@@ -203,11 +203,37 @@ def test_every_setting_reaches_both_programs():
 def test_evaluate_takes_its_data_from_the_run(tmp_path):
     write_recipe(Recipe(data="voc:cells", eval_split="val"), tmp_path / "recipe.yaml")
     for model in (tmp_path, tmp_path / "best.keras"):
-        assert commands.Evaluate(model)._source() == ("voc:cells", "val")
-        assert commands.Evaluate(model, split="test")._source() == ("voc:cells", "test")
-        assert commands.Evaluate(model, data="shapes")._source() == ("shapes", None)
+        for flags, expected in (
+            ({}, ("voc:cells", "val")),
+            ({"eval_split": "test"}, ("voc:cells", "test")),
+            ({"data": "shapes"}, ("shapes", None)),
+            ({"data": "voc:./cells"}, ("voc:cells", None)),
+        ):
+            recipe = commands.Evaluate(model, **flags)._recipe()
+            assert (recipe.data, recipe.eval_split) == expected
     with pytest.raises(UserError, match="say what --data to use"):
-        commands.Evaluate(tmp_path / "elsewhere" / "model.keras")._source()
+        commands.Evaluate(tmp_path / "elsewhere" / "model.keras")._recipe()
+
+
+def test_evaluate_takes_the_part_that_was_not_trained_on(tmp_path):
+    recipe = Recipe(data="yolo:cells", val_fraction=0.3, val_seed=2)
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert commands.Evaluate(tmp_path)._recipe().val_fraction == 0.3
+    assert commands.Evaluate(tmp_path, data="yolo:./cells")._recipe() == recipe
+    assert commands.Evaluate(tmp_path, data="yolo:others")._recipe().val_fraction is None
+
+
+def test_several_splits_are_evaluated_one_after_the_other(tmp_path, capsys):
+    file = tmp_path / "model.keras"
+    models.from_preset("ssd_tiny", num_classes=3).save(file)
+    arguments = ["evaluate", str(file), "--data", "shapes:train=3,val=2", "--batch-size", "2"]
+    assert not main(*arguments, "--split", "val,train", "--output", str(tmp_path / "found"))
+    text = capsys.readouterr().out
+    assert text.index("shapes val: 2 images") < text.index("shapes train: 3 images")
+    for folder in ("found", "found/splits/train"):
+        assert 0 <= json.loads((tmp_path / folder / "metrics.json").read_text())["AP"] <= 100
+    assert main(*arguments, "--eval-split", "val,val") == 2
+    assert "expected different names of splits" in capsys.readouterr().err
 
 
 def test_evaluate_at_another_scale_and_mirrored(tmp_path, capsys):

@@ -91,6 +91,24 @@ def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path,
     assert as_json(again) == as_json(comparison)
 
 
+def test_further_splits_are_compared_by_themselves(trained, monkeypatch, tmp_path):
+    start = compare_module.start
+
+    def start_with_splits(folder, recipe, cores):
+        started = start(folder, recipe, cores)
+        finish(folder / "splits/test_crowd", recipe)
+        return started
+
+    monkeypatch.setattr(compare_module, "start", start_with_splits)
+    recipes = [replace(recipe, eval_split="test,test_crowd") for recipe in RECIPES]
+    compare(recipes, tmp_path)
+    written = json.loads((tmp_path / "compare.json").read_text())
+    assert written["splits"]["test_crowd"]["values"] == written["values"]
+    report = (tmp_path / "compare.md").read_text()
+    assert report.count("## On test_crowd") == 1
+    assert report.count("| standard | 31.0 ± 1.0 |") == 2
+
+
 def test_the_report_says_what_its_runs_were_made_with(trained, tmp_path):
     compare(RECIPES[:3], tmp_path)
     for recipe, version in zip(RECIPES[:3], ("1.0", "1.1", "1.0"), strict=True):
