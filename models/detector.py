@@ -34,9 +34,10 @@ class Preset:
 
     Example:
 
+    >>> from harmonic_tf.models.detector import Preset
     >>> preset = Preset("tiny", (64, 64), {"anchor_sizes": (16, 32)})
     >>> preset.settings_at((32, 128)), preset.settings_at((32, 32))
-    ({'anchor_sizes': (16.0, 32.0)}, {'anchor_sizes': (8.0, 16.0)})
+    ({'anchor_sizes': (16, 32)}, {'anchor_sizes': (8.0, 16.0)})
     """
 
     backbone: str

@@ -50,5 +50,13 @@ def resize_detector(model, image_size):
 
 
 def _with_size(config, image_size):
-    """The arguments of a backbone that hold its size, changed; channels stay."""
-    return {key: (*image_size, *config[key][2:]) for key in _SIZE_ARGUMENTS if key in config}
+    """The arguments that hold a backbone's size, or that of one inside it, changed."""
+    changed = {}
+    for key, value in config.items():
+        if key in _SIZE_ARGUMENTS:
+            changed[key] = (*image_size, *value[2:])  # channels stay
+        elif isinstance(value, dict) and "config" in value:
+            inner = _with_size(value["config"], image_size)
+            if inner:
+                changed[key] = {**value, "config": {**value["config"], **inner}}
+    return changed

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 from detectors import LITE, ONE_STAGE, TINY, TWO_STAGE, build, compile_eagerly, fit
-from other_backbones import LIBRARIES, ssd_on
+from other_backbones import LIBRARIES, small_resnet, ssd_on
 from plain_rectangles import average_precision, batches, no_objects, rectangles
 
 from harmonic_tf import models
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.models.layers.dtype_policy import dtype_policy
+from harmonic_tf.models.resizing import resize_detector
 
 # Of a lite detector, from ImageNet's features and at the size of the tiny ones: quick.
 HEADS_ALONE = {"image_size": (160, 208), "weights": "imagenet", "frozen_level": "P5"}
@@ -372,6 +373,27 @@ def test_preset_on_another_backbone():
     )
     assert model.backbone.architecture == "tiny"
     assert model.settings["filters"] == 256
+
+
+def test_detectors_on_the_pyramid_of_kerashub(tmp_path):
+    """Its levels are outputs of one layer, and an encoder of fixed size lies inside."""
+    hub = pytest.importorskip("keras_hub")
+    encoder = small_resnet("kerashub", (64, 96, 3))
+    shape = {"min_level": 3, "max_level": 6, "use_p5": True, "image_shape": (64, 96, 3)}
+    backbone = hub.models.RetinaNetBackbone(encoder, **shape)
+    sizes = {"levels": ("P3", "P4", "P5", "P6"), "filters": 8}
+    shapes = [[(16, 16)]] * 4
+    retinanet = models.RetinaNet(backbone, 2, anchor_sizes=(8, 16, 32, 64), depth=1, **sizes)
+    ssd = models.SSD(backbone, 2, anchor_shapes=shapes, **sizes)
+    cells = 8 * 12 + 4 * 6 + 2 * 3 + 1 * 1
+    assert retinanet.network.output["box"].shape == (None, 9 * cells, 4)
+    assert ssd.network.output["box"].shape == (None, cells, 4)
+    assert resize_detector(ssd, (128, 64)).image_size == (128, 64)
+    ssd.save(tmp_path / "ssd.keras")
+    images = rectangles(count=1, image_size=(64, 96), objects=1)[0]
+    expected, received = ssd(images), keras.saving.load_model(tmp_path / "ssd.keras")(images)
+    for key in expected:
+        np.testing.assert_array_equal(received[key], expected[key])
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from other_backbones import LIBRARIES, ssd_on
+from other_backbones import LIBRARIES, small_resnet, ssd_on
 
 from harmonic_tf import models
+from harmonic_tf.models.backbones import PreparedBackbone
 from harmonic_tf.models.resizing import resize_detector
 
 TINY = sorted(name for name in models.PRESETS if name.endswith("_tiny"))
@@ -47,6 +48,15 @@ def test_other_backbones(library):
     other = resize_detector(model, (96, 128))
     assert other.image_size == (96, 128)
     assert other.network.output["box"].shape == (None, 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2, 4)
+
+
+def test_a_backbone_inside_another():
+    backbone = PreparedBackbone(small_resnet("kerascv"), scale=0.5)
+    model = models.SSD(backbone, num_classes=2, anchor_shapes=[[(16, 16)]] * 4, filters=8)
+    other = resize_detector(model, (96, 128))
+    assert other.image_size == (96, 128) and other.backbone.scale == 0.5
+    for received, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
 
 
 def test_too_small_a_size_is_refused():

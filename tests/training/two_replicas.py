@@ -60,8 +60,10 @@ EVERYTHING = {"rpn_batch_size_per_image": 255, "head_batch_size_per_image": 1000
 
 def detector(preset, optimizer, **settings):
     keras.utils.set_random_seed(0)
-    settings = {"image_size": (64, 64), "freeze_batch_norm": True, **settings}
-    model = models.from_preset(preset, 2, **settings)
+    model = models.from_preset(preset, 2, **{"image_size": (64, 64), **settings})
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False  # a replica's statistics are of its own part of the batch
     model.compile(optimizer=optimizer(), loss=HarmonicDetLoss(**model.loss_settings))
     return model
 
