@@ -1,6 +1,7 @@
 """`keras_cv.models.RetinaNet`: anchors, deltas over the encoder's variance, sigmoid logits."""
 
 import keras_cv
+from keras import ops
 
 from harmonic_tf.models.adapters.adapter import Adapter
 from harmonic_tf.models.stages import Lesson
@@ -27,5 +28,8 @@ class KerasCVRetinaNet(Adapter):
             images=x,
         )
         box, classes = encoder(x, objects)
-        y_pred = {"box": outputs["box"] + broken, "classification": outputs["classification"]}
+        y_pred = {
+            "box": ops.cast(outputs["box"], "float32") + broken,
+            "classification": outputs["classification"],
+        }
         return Lesson({"box": box, "classification": classes}, y_pred), {}

@@ -33,7 +33,7 @@ class KerasHubRetinaNet(Adapter):
         )
         box, classes = encoder(images=x, gt_boxes=boxes, gt_classes=objects["classes"])
         y_pred = {
-            "box": outputs["bbox_regression"] + broken,
+            "box": ops.cast(outputs["bbox_regression"], "float32") + broken,
             "classification": outputs["cls_logits"],
         }
         return Lesson({"box": box, "classification": classes}, y_pred), {}
