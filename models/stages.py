@@ -2,7 +2,8 @@
 
 A detector is a network and a row of stages, of which each may read earlier ones:
 
-    SSD            Dense("boxes")
+    SSD, FCOS      Dense("boxes")
+    FSAF           Dense("anchor_based"), Dense("anchor_free")
     RefineDet      Dense("arm", detects=False), Dense("odm", after="arm", gate=0.99)
     Faster R-CNN   Dense("rpn", detects=False), Region("head", after="rpn")
     Cascade R-CNN  Dense("rpn", detects=False), Region("head1", after="rpn"),
