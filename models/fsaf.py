@@ -19,7 +19,7 @@ from harmonic_tf.models.schedules import TINY
 from harmonic_tf.models.stages import Dense
 
 ANCHORS = len(RATIOS) * OCTAVES
-# What distances are divided by, beside the stride, and where they start (section 4.1).
+# What distances are divided by, beside the stride (Zhu et al.'s S), and where they start.
 NORMALIZER = 4.0
 BIAS = 0.1
 
