@@ -269,20 +269,30 @@ class Export:
 class Data:
     """Show what is in a data set before training on it: images, boxes, sizes, problems.
 
-    Writes a sheet of images with their boxes, too.
+    Writes a sheet of images with their boxes, too; or the whole set in another form.
 
     harmonic-tf data voc:DIR
+
+    harmonic-tf data labelme:DIR --convert coco --output DIR
     """
 
     source: Positional[str]
     """shapes, voc:DIR, coco:DIR, yolo:DIR, labelme:DIR, csv:FILE, tfrecord:GLOB, tfds:NAME, or a
     path alone, whose format is found out."""
     split: str | None = None
-    """Split to look at. None: the one for training, such as trainval."""
+    """Split to look at. None: the one for training, such as trainval; to convert: all."""
     output: Path = Path(".")
-    """Folder for contact_sheet.png."""
+    """Folder for contact_sheet.png, or for the set in another form."""
+    convert: Literal["coco", "voc", "yolo"] | None = None
+    """Write the set in this form, into a new folder, and name what the form cannot say."""
+    images: Literal["link", "copy"] = "link"
+    """With --convert: links to the images of the source, or copies."""
 
     def __call__(self):
+        import_tensorflow()
+        if self.convert is not None:
+            self._convert()
+            return
         from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.data import load_data, print_summary
         from harmonic_tf.training.visualization.sheets import save_contact_sheet
@@ -291,6 +301,20 @@ class Data:
             data = load_data(self.source, "train", self.split)
         print_summary(data, plain_console())
         print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
+
+    def _convert(self):
+        from harmonic_tf.training.data.convert import convert
+
+        with as_user_error(), writing_to(self.output):
+            found = convert(self.source, self.convert, self.output, self.split, self.images)
+        for problem in found.problems:
+            print(f"left out {problem}", file=sys.stderr)
+        for what in found.lost:
+            print(f"{self.convert} cannot say: {what}")
+        for split, data in found.splits.items():
+            objects = sum(len(record.objects) for record in data.records)
+            print(f"{split}: {len(data)} images, {objects} objects")
+        print(f"written to {self.output}; read it as {self.convert}:{self.output}")
 
 
 COMMANDS = {

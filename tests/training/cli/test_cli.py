@@ -249,3 +249,13 @@ def test_evaluate_at_another_scale_and_mirrored(tmp_path, capsys):
     assert 0 <= metrics["AP"] <= 100 and metrics["AIC"] is None
     assert main(*arguments, "--scales", "20") == 2
     assert "expected scales of at least 32 pixels; received 20" in capsys.readouterr().err
+
+
+def test_data_is_converted_and_what_is_lost_is_said(tmp_path, capsys):
+    arguments = ["data", "shapes:train=3,val=2", "--convert", "voc", "--output"]
+    assert not main(*arguments, str(tmp_path / "out"))
+    text = capsys.readouterr().out
+    assert re.search(r"voc cannot say: train: masks \(\d+\)\n", text)
+    assert "train: 3 images" in text and f"read it as voc:{tmp_path}/out" in text
+    assert main(*arguments, str(tmp_path)) == 2
+    assert "expected a folder that is empty or not there" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def yolo_roboflow(root: Path) -> str:
     images(root / "train/images")
     yolo_labels(root / "train/labels")
     (root / "data.yaml").write_text(
-        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+        "train: ../train/images\ntest: ../test/images\n"
         "nc: 2\nnames: ['cat', 'dog']\nroboflow:\n  license: MIT\n"
     )
     return f"yolo:{root}"

@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+from folders import write_coco, write_voc
+from layouts import WITH_SPLITS, WITHOUT_SPLITS
+
+from harmonic_tf.training.data import load_data
+from harmonic_tf.training.data.convert import WRITERS, convert
+
+
+def objects_of(data):
+    """What all forms can say: image -> boxes and names of classes."""
+    return {
+        Path(r.name).stem: [
+            (data.class_names[index], np.round(box, 4).tolist())
+            for index, box in zip(r.objects.classes, r.objects.boxes, strict=True)
+        ]
+        for r in data.records
+    }
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("write", WITH_SPLITS + WITHOUT_SPLITS, ids=lambda write: write.__name__)
+def test_every_layout_in_every_form_reads_as_the_same(tmp_path, write, form):
+    spec = write(tmp_path / "pets")
+    before = {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")}
+    converted = convert(spec, form, tmp_path / "out")
+    assert {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")} == before
+    assert converted.lost == [] and converted.problems == []
+    for split, data in converted.splits.items():
+        names = {"train2017": "train"} if form == "yolo" else {}
+        if form == "yolo" and len(converted.splits) == 1:
+            names = {split: "train"}
+        again = load_data(
+            f"{form}:{tmp_path}/out", split=names.get(split, split), on_bad_data="error"
+        )
+        assert objects_of(again) == objects_of(data)
+        assert again.class_names == data.class_names
+        for first, second in zip(data.records, again.records, strict=True):
+            assert second.stored() == first.stored()
+
+
+FINE = [(3.2500002, 4.7, 50.123456, 40.9), (0.1, 0.2, 79.99, 59.5)]
+
+
+def fine_coco(root):
+    """Boxes between pixels, sparse ids, a crowd, areas, and masks in all forms."""
+    images = [{"id": 70, "file_name": "a.jpg"}, {"id": 9, "file_name": "b.jpg"}]
+    categories = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}]
+    boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in FINE]
+    polygon = [10, 10, 40, 10, 40, 30]
+    annotations = [
+        {"image_id": 70, "category_id": 18, "bbox": boxes[0], "area": 99.5},
+        {"image_id": 70, "category_id": 3, "bbox": boxes[1]},
+        {"image_id": 9, "category_id": 3, "bbox": [10, 10, 30, 20], "segmentation": [polygon]},
+        {"image_id": 9, "category_id": 3, "bbox": [8, 8, 40, 30], "segmentation": [polygon]},
+        {"image_id": 9, "category_id": 18, "bbox": [10, 10, 30, 20], "iscrowd": 1,
+         "segmentation": {"size": [60, 80], "counts": [600, 1200, 3000]}},
+    ]  # fmt: skip
+    return f"coco:{write_coco(root, images, annotations, categories)}"
+
+
+def test_coco_loses_nothing_of_coco(tmp_path):
+    spec = fine_coco(tmp_path / "fine")
+    assert convert(spec, "coco", tmp_path / "out").lost == []
+    first, second = load_data(spec), load_data(f"coco:{tmp_path}/out")
+    assert (first.class_names, first.category_ids) == (second.class_names, second.category_ids)
+    for a, b in zip(first.records, second.records, strict=True):
+        assert (a.image_id, a.name) == (b.image_id, b.name)
+        for column in ("boxes", "classes", "crowd", "area"):
+            np.testing.assert_array_equal(getattr(a.objects, column), getattr(b.objects, column))
+        assert a.objects.segmentations == b.objects.segmentations
+
+
+def test_yolo_says_what_it_loses_and_keeps_the_rest(tmp_path):
+    spec = fine_coco(tmp_path / "fine")
+    assert convert(spec, "yolo", tmp_path / "out").lost == [
+        "train2017: ids of categories",
+        "train2017: ids of images",
+        "train2017: masks (2)",
+        "train2017: areas other than the box's (1)",
+        "train2017: crowd regions (1)",
+    ]
+    data = load_data(f"yolo:{tmp_path}/out", on_bad_data="error")
+    np.testing.assert_array_equal(data.records[0].objects.boxes, np.float32(FINE))
+    masks = data.records[1].objects.segmentations
+    np.testing.assert_allclose(masks[0], [[10, 10, 40, 10, 40, 30]])
+    assert masks[1] is None and len(masks) == 2
+
+
+def test_voc_says_what_it_loses_and_keeps_the_rest(tmp_path):
+    spec = fine_coco(tmp_path / "fine")
+    content = json.loads((tmp_path / "fine/annotations/instances_train2017.json").read_text())
+    content["annotations"].append({"image_id": 70, "category_id": 3, "bbox": [5, 5, 0.9, 20]})
+    layouts.write_json(tmp_path / "fine/annotations/instances_train2017.json", content)
+    assert convert(spec, "voc", tmp_path / "out").lost == [
+        "train2017: ids of categories",
+        "train2017: ids of images",
+        "train2017: masks (3)",
+        "train2017: areas other than the box's (1)",
+        "train2017: crowd regions (1)",
+        "train2017: objects no wider or higher than a pixel (1)",
+    ]
+    data = load_data(f"voc:{tmp_path}/out", split="train2017", on_bad_data="error")
+    np.testing.assert_array_equal(data.records[0].objects.boxes, np.float32(FINE))
+
+
+def test_flags_of_voc_and_the_order_of_classes(tmp_path):
+    images = {
+        "x/a": ([("dog", (1, 1, 30, 30), True)], None),
+        "y/a": ([("cat", (2, 2, 30, 30))], None),
+        "b": ([], None),
+    }
+    for folder in ("JPEGImages/x", "JPEGImages/y", "Annotations/x", "Annotations/y"):
+        (tmp_path / "pets" / folder).mkdir(parents=True)
+    lists = {"train": ["x/a"], "val": ["y/a", "b"], "trainval": list(images), "cat_val": ["b"]}
+    spec = f"voc:{write_voc(tmp_path / 'pets', images, lists)}"
+    assert convert(spec, "voc", tmp_path / "voc").lost == []
+    data = load_data(f"voc:{tmp_path}/voc", on_bad_data="error")
+    assert data.splits == ("train", "val") and data.image_names == ("x/a.jpg",)
+    assert data.records[0].objects.difficult.tolist() == [True]
+    for form in ("coco", "yolo"):
+        lost = convert(spec, form, tmp_path / form).lost
+        assert lost == ["train: flags 'difficult' (1)"]
+        assert objects_of(load_data(f"{form}:{tmp_path}/{form}", "eval")).keys() == {"a", "b"}
+
+
+def test_images_are_linked_or_copied(tmp_path):
+    spec = layouts.voc(tmp_path / "pets")
+    convert(spec, "coco", tmp_path / "linked")
+    convert(spec, "coco", tmp_path / "copied", images="copy")
+    assert (tmp_path / "linked/train/a.jpg").is_symlink()
+    assert not (tmp_path / "copied/train/a.jpg").is_symlink()
+    assert (tmp_path / "copied/train/a.jpg").read_bytes() == layouts.jpeg("a")
+
+
+def test_names_that_differ_by_case_or_suffix_stay_apart(tmp_path):
+    (tmp_path / "pets").mkdir()
+    for name in ("a.jpg", "A.jpg", "b.jpg"):
+        (tmp_path / "pets" / name).write_bytes(layouts.jpeg(name[0]))
+    (tmp_path / "pets/a.png").write_bytes(layouts.jpeg("c"))
+    (tmp_path / "pets/x.csv").write_text(
+        "\n".join(f"{n},1,1,9,9,dog" for n in ("a.jpg", "A.jpg", "a.png", "b.jpg"))
+    )
+    convert(f"csv:{tmp_path}/pets/x.csv", "yolo", tmp_path / "out")
+    names = sorted(f.name for f in (tmp_path / "out/labels/all").iterdir())
+    assert names == ["A_2.txt", "a.txt", "a_3.txt", "b.txt"]
+    assert len(load_data(f"yolo:{tmp_path}/out", on_bad_data="error")) == 4
+
+
+def test_only_a_folder_of_its_own_is_written_to(tmp_path):
+    spec = layouts.voc(tmp_path / "pets")
+    with pytest.raises(ValueError, match="lies in the source"):
+        convert(spec, "coco", tmp_path / "pets/coco")
+    with pytest.raises(ValueError, match="empty or not there"):
+        convert(spec, "coco", tmp_path / "pets")
+    with pytest.raises(ValueError, match="form must be one of coco, voc, yolo; received 'csv'"):
+        convert(spec, "csv", tmp_path / "out")
+    with pytest.raises(ValueError, match="images must be one of link, copy"):
+        convert(spec, "voc", tmp_path / "out", images="move")
+
+
+def test_what_cannot_be_used_is_named_and_not_written(tmp_path):
+    spec = layouts.voc(tmp_path / "pets")
+    (tmp_path / "pets/JPEGImages/a.jpg").write_bytes(b"")
+    converted = convert(spec, "yolo", tmp_path / "out", split="train")
+    assert [p.kind for p in converted.problems] == ["unreadable image file"]
+    assert len(load_data(f"yolo:{tmp_path}/out", on_bad_data="error")) == 2

@@ -1,0 +1,156 @@
+"""From any source to a folder in the form of COCO, VOC or YOLO."""
+
+import io
+import os
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from harmonic_tf.training.data.dataset import DetectionData, Sample
+from harmonic_tf.training.data.formats.values import split_images
+from harmonic_tf.training.data.images import FORMATS, SUFFIXES
+from harmonic_tf.training.data.load import absolute_spec, load_data
+from harmonic_tf.training.data.problems import Problem
+from harmonic_tf.training.data.writers.coco import write_coco
+from harmonic_tf.training.data.writers.voc import write_voc
+from harmonic_tf.training.data.writers.yolo import write_yolo
+
+WRITERS = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo}
+# What a file name may not hold on some system.
+FORBIDDEN = str.maketrans(dict.fromkeys('<>:"|?*\\', "_"))
+
+
+class Converted(NamedTuple):
+    """What was written.
+
+    Attributes:
+        splits: dict. Name of a split -> its DetectionData.
+        lost: list of str. What the form cannot say.
+        problems: list of Problem. What of the source could not be used, and was not written.
+    """
+
+    splits: dict[str, DetectionData]
+    lost: list[str]
+    problems: list[Problem]
+
+
+def convert(
+    spec: str, form: str, output: str | Path, split: str | None = None, images: str = "link"
+) -> Converted:
+    """Writes a source as a folder that `load_data` reads in that form.
+
+    Args:
+        spec: str. As for `load_data`.
+        form: str. "coco", "voc" or "yolo".
+        output: str or Path. A folder that is empty or not there, outside of the source.
+        split: str or None. Only this one. None: all, but those that others hold (VOC's trainval).
+        images: str. "link" makes links to files where that can be, "copy" copies of all images.
+
+    Returns:
+        Converted.
+
+    Raises:
+        ValueError: the source or a split is not there, or the folder cannot be taken.
+
+    Example:
+        >>> converted = convert("shapes:train=4,val=2", "coco", "shapes_as_coco")
+        >>> {split: len(data) for split, data in converted.splits.items()}
+        {'train': 4, 'val': 2}
+        >>> len(load_data("coco:shapes_as_coco"))
+        4
+    """
+    for value, name, allowed in ((form, "form", WRITERS), (images, "images", ("link", "copy"))):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}; received {value!r}.")
+    output = Path(output).expanduser()
+    _require_apart(spec, output)
+    splits = _all_splits(spec, split)
+    placing = _Placing(linked=images == "link")
+    lost = WRITERS[form](splits, output, placing)
+    problems = list(dict.fromkeys(p for data in splits.values() for p in data.problems))
+    return Converted(splits, lost, problems)
+
+
+def _require_apart(spec: str, output: Path):
+    """Raises `ValueError` if the folder holds something, or lies in the source's."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output}: expected a folder that is empty or not there.")
+    place, _ = split_images(absolute_spec(spec).partition(":")[2])
+    if place.is_dir() and output.resolve().is_relative_to(place.resolve()):
+        raise ValueError(f"{output} lies in the source, into which nothing is written.")
+
+
+def _all_splits(spec: str, split: str | None) -> dict[str, DetectionData]:
+    """All of a source, by its splits, with the same classes in each."""
+    if split is not None:
+        return {split: load_data(spec, split=split)}
+    first = load_data(spec)
+    if not first.splits:
+        other = load_data(spec, "eval", class_names=first.class_names)
+        return {data.split: data for data in (first, other)}
+    names = _independent(first.splits)
+    found = {n: load_data(spec, split=n, class_names=first.class_names) for n in names}
+    return found
+
+
+def _independent(splits: tuple[str, ...]) -> list[str]:
+    """Splits without VOC's lists of others' images: trainval, and those of one class."""
+    joined = {"trainval"} if {"train", "val"} <= set(splits) else set()
+    joined |= {s for s in splits if "_" in s and s.rpartition("_")[2] in splits}
+    return [split for split in splits if split not in joined]
+
+
+class _Placing:
+    """Puts images into folders, under names that differ by more than case and suffix.
+
+    The same image has the same name everywhere.
+    """
+
+    def __init__(self, linked: bool):
+        self.linked = linked
+        self._names: dict = {}
+        self._stems: set[str] = set()
+
+    def __call__(self, sample: Sample, folder: Path) -> str:
+        key = (sample.name, sample.digest)
+        if key not in self._names:
+            self._names[key] = self._new_name(sample)
+        name = self._names[key]
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(file):
+            self._put(sample, file)
+        return name
+
+    def _new_name(self, sample: Sample) -> str:
+        path = PurePosixPath(sample.name.replace("\\", "/"))
+        # labels/ takes the place of images/ in paths of YOLO.
+        if path.is_absolute() or {"..", "images"} & set(path.parts):
+            path = PurePosixPath(path.name)
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ""
+        stem = str(path).removesuffix(suffix).translate(FORBIDDEN)
+        suffix = suffix or _suffix(sample)
+        name, number = stem, 1
+        while name.lower() in self._stems:
+            number += 1
+            name = f"{stem}_{number}"
+        self._stems.add(name.lower())
+        return f"{name}{suffix}"
+
+    def _put(self, sample: Sample, file: Path):
+        if self.linked and isinstance(sample.encoded, Path):
+            try:
+                file.symlink_to(sample.encoded.resolve())
+                return
+            except OSError:  # a system, or a user, without links
+                pass
+        file.write_bytes(sample.stored())
+
+
+def _suffix(sample: Sample) -> str:
+    """That of the image's kind, for one whose name has none."""
+    with Image.open(io.BytesIO(sample.stored()), formats=FORMATS) as image:
+        return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}.get(
+            image.format, f".{image.format.lower()}"
+        )

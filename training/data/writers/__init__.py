@@ -1,0 +1,1 @@
+"""Data written in the forms of others, and what a form cannot say."""

@@ -1,0 +1,61 @@
+"""Writes COCO folders: annotations/instances_SPLIT.json, images in SPLIT/."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harmonic_tf.training.data.dataset import DetectionData, Sample
+from harmonic_tf.training.data.writers import losses
+from harmonic_tf.training.files import write_json
+
+
+def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) -> list[str]:
+    """Writes all splits.
+
+    Args:
+        splits: dict. Name of a split -> DetectionData, all with the same classes.
+        folder: Path.
+        place: function of a Sample and a folder that puts the image there, and returns its path
+            relative to that folder.
+
+    Returns:
+        list of str. What this form cannot say.
+    """
+    lost = []
+    for split, data in splits.items():
+        content = _content(data, lambda sample, to=folder / split: place(sample, to))
+        write_json(folder / "annotations" / f"instances_{split}.json", content, indent=None)
+        lost += losses.counted(data, "flags 'difficult'", lambda o, n: o.difficult[n])
+    return lost
+
+
+def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:
+    pairs = zip(data.category_ids, data.class_names, strict=True)
+    images, annotations = [], []
+    for sample in data.records:
+        size = {"height": sample.height, "width": sample.width}
+        images.append({"id": sample.image_id, "file_name": place(sample), **size})
+        for annotation in _annotations(sample, data.category_ids):
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in pairs],
+    }
+
+
+def _annotations(sample: Sample, category_ids: tuple[int, ...]) -> list[dict]:
+    objects, found = sample.objects, []
+    for place, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
+        found.append(
+            {
+                "image_id": sample.image_id,
+                "category_id": category_ids[objects.classes[place]],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(objects.area[place]),
+                "iscrowd": int(objects.crowd[place]),
+            }
+        )
+        mask = objects.segmentations[place]
+        if mask:
+            found[-1]["segmentation"] = mask
+    return found

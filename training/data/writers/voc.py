@@ -1,0 +1,73 @@
+"""Writes VOC folders: JPEGImages, Annotations, ImageSets/Main."""
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harmonic_tf.training.data.dataset import DetectionData, Objects, Sample
+from harmonic_tf.training.data.writers import losses
+from harmonic_tf.training.files import write_bytes
+
+
+def write_voc(splits: dict[str, DetectionData], folder: Path, place: Callable) -> list[str]:
+    """Writes all splits; arguments and result as of `write_coco`.
+
+    Corners count from 1 and are inclusive, and may be fractions.
+    """
+    lost, used = [], set()
+    names = next(iter(splits.values())).class_names
+    for split, data in splits.items():
+        stems = []
+        for sample in data.records:
+            name = place(sample, folder / "JPEGImages")
+            stems.append(name.removesuffix(Path(name).suffix))
+            tree = _xml(sample, name, names)
+            write_bytes(folder / "Annotations" / f"{stems[-1]}.xml", tree)
+        listing = "".join(f"{stem}\n" for stem in stems)
+        write_bytes(folder / "ImageSets" / "Main" / f"{split}.txt", listing.encode())
+        used |= {names[o.classes[n]] for o, n in losses.each(data) if _can_be_said(o, n)}
+        lost += losses.ids(data)
+        lost += losses.counted(data, "masks", lambda o, n: o.segmentations[n])
+        lost += losses.counted(data, "areas other than the box's", losses.has_own_area)
+        lost += losses.counted(data, "crowd regions", lambda o, n: o.crowd[n])
+        lost += losses.counted(
+            data, "objects no wider or higher than a pixel", lambda o, n: _is_thin(o, n)
+        )
+    if tuple(sorted(used)) != names:
+        lost.append("the order of classes, and those without objects")
+    return lost
+
+
+def _is_thin(objects: Objects, place: int) -> bool:
+    """Whether the first pixel that is counted would not lie before the last."""
+    x1, y1, x2, y2 = objects.boxes[place].tolist()
+    return x1 + 1 >= x2 or y1 + 1 >= y2
+
+
+def _can_be_said(objects: Objects, place: int) -> bool:
+    return not objects.crowd[place] and not _is_thin(objects, place)
+
+
+def _xml(sample: Sample, name: str, names: tuple[str, ...]) -> bytes:
+    objects = sample.objects
+    root = ElementTree.Element("annotation")
+    _add(root, filename=name)
+    size = ElementTree.SubElement(root, "size")
+    _add(size, width=sample.width, height=sample.height, depth=3)
+    for place, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
+        if not _can_be_said(objects, place):
+            continue
+        node = ElementTree.SubElement(root, "object")
+        difficult = int(objects.difficult[place])
+        label = names[objects.classes[place]]
+        _add(node, name=label, pose="Unspecified", truncated=0, difficult=difficult)
+        corners = ElementTree.SubElement(node, "bndbox")
+        _add(corners, xmin=x1 + 1, ymin=y1 + 1, xmax=x2, ymax=y2)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8")
+
+
+def _add(node: ElementTree.Element, **values):
+    for name, value in values.items():
+        whole = isinstance(value, float) and value.is_integer()
+        ElementTree.SubElement(node, name).text = str(int(value) if whole else value)
