@@ -28,7 +28,10 @@ class Harmonized(JointTraining, keras.Model):
     Attributes:
         detector: the user's model.
         adapter: how it learns, an `Adapter`.
+        detection_metrics: the metrics that `compile` was given.
     """
+
+    detection_metrics = ()
 
     def __init__(self, detector, loss=None, layout=None, name=None):
         super().__init__(name=name or detector.name, dtype=detector.dtype_policy, autocast=False)
@@ -36,7 +39,6 @@ class Harmonized(JointTraining, keras.Model):
         self.detector = detector
         self.default_loss = loss
         self.layout = layout
-        self.detection_metrics = []
         self.supports_jit = detector.supports_jit
         self._make_metrics(others=self.adapter.others)
         self.built = True
@@ -71,7 +73,12 @@ class Harmonized(JointTraining, keras.Model):
             )
         loss = self.default_loss if loss is None else loss
         super().compile(optimizer, loss, loss_weights, **settings)
-        self.detection_metrics = list(metrics or [])
+        # Past Keras, which would keep those of an earlier `compile`, too.
+        object.__setattr__(self, "detection_metrics", tuple(metrics or ()))
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self.detection_metrics]
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **kwargs

@@ -29,8 +29,10 @@ class KerasCVYOLOV8(Adapter):
         )
         points, strides = yolo_v8.get_anchors(image_shape=x.shape[1:])
         strides = strides[:, None]
+        outputs = {key: ops.cast(value, "float32") for key, value in outputs.items()}
         found = yolo_v8.dist2bbox(yolo_v8.decode_regression_to_boxes(outputs["boxes"]), points)
-        own_boxes, own_scores, _ = self.detector.label_encoder(
+        # Not called as a layer, which would cast to half precision, in which it cannot compute.
+        own_boxes, own_scores, _ = self.detector.label_encoder.call(
             outputs["classes"],
             found * strides,
             points * strides,

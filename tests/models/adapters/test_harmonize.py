@@ -1,6 +1,9 @@
 """What a KerasCV or KerasHub user's detector keeps, and what it learns, once it is harmonised."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -263,6 +266,7 @@ def test_ground_truth_that_cannot_be_is_refused(build, theirs, ours):
             ours.compute_loss(images, wrong, outputs)
 
 
+@pytest.mark.slow
 def test_xla_where_the_model_can(build, theirs):
     images, targets = data(build)
     values = []
@@ -287,3 +291,17 @@ def test_mixed_precision(build):
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert np.isfinite(model.train_on_batch(images, targets)[0])
     assert model.compute_loss(images, targets, model(images)).dtype == "float32"
+
+
+@pytest.mark.parametrize("name", ["retinanet", pytest.param("yolov8", marks=pytest.mark.slow)])
+def test_a_step_on_two_replicas_is_a_step_on_one(name):
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(here / "two_replicas.py"), name],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
