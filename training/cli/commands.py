@@ -269,7 +269,8 @@ class Export:
 class Data:
     """Show what is in a data set before training on it: images, boxes, sizes, problems.
 
-    Writes a sheet of images with their boxes, too; or the whole set in another form.
+    Writes a sheet of images with their boxes, one of images with problems, and figures, too; or the
+    whole set in another form.
 
     harmonic-tf data voc:DIR
 
@@ -282,7 +283,7 @@ class Data:
     split: str | None = None
     """Split to look at. None: the one for training, such as trainval; to convert: all."""
     output: Path = Path(".")
-    """Folder for contact_sheet.png, or for the set in another form."""
+    """Folder for the sheets and figures, or for the set in another form."""
     convert: Literal["coco", "voc", "yolo"] | None = None
     """Write the set in this form, into a new folder, and name what the form cannot say."""
     images: Literal["link", "copy"] = "link"
@@ -295,12 +296,26 @@ class Data:
             return
         from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.data import load_data, print_summary
-        from harmonic_tf.training.visualization.sheets import save_contact_sheet
+        from harmonic_tf.training.data.summary import print_common
+        from harmonic_tf.training.visualization.data_figures import save_data_figures
+        from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_problem_sheet
 
         with as_user_error():
             data = load_data(self.source, "train", self.split)
         print_summary(data, plain_console())
-        print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
+        if self.split is None:
+            try:
+                eval_data = load_data(self.source, "eval", class_names=data.class_names)
+                print_common(data, eval_data, plain_console())
+            except ValueError as error:
+                print(f"nothing to evaluate on: {error}")
+        with writing_to(self.output):
+            print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
+            problems = save_problem_sheet(data, self.output / "problems.png")
+            if problems is not None:
+                print(f"images with problems: {problems}")
+            for figure in save_data_figures(data, self.output):
+                print(f"figure: {figure}")
 
     def _convert(self):
         from harmonic_tf.training.data.convert import convert

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class Unusable(ValueError):
@@ -24,11 +25,13 @@ class Problem:
         file: str. The file it stands in.
         object: str or None. Which object of the file; None if the whole image is left out.
         reason: str. What is wrong: its kind, then a colon and the details if there are any.
+        image: Path or None. The image's file, if it is one of its own; it makes no other problem.
     """
 
     file: str
     object: str | None
     reason: str
+    image: Path | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:

@@ -6,15 +6,22 @@ from rich.table import Table
 from rich.text import Text
 
 from harmonic_tf.training.console import plain_console
+from harmonic_tf.training.data.box_statistics import (
+    INPUTS,
+    aspect_ratios,
+    input_sizes,
+    share_by_place,
+)
 from harmonic_tf.training.data.dataset import DetectionData
+from harmonic_tf.training.data.near_duplicates import near_duplicates
 from harmonic_tf.training.data.problems import problem_report
 from harmonic_tf.training.data.small import small_objects
+from harmonic_tf.training.data.splits import overlap
 
 # COCO's limits: objects below 32 x 32 px are small, from 96 x 96 px on large.
 SIZE_LIMITS = (32.0**2, 96.0**2)
 NAMED_PROBLEMS = 20
-# Inputs of the detectors' presets, height and width.
-INPUTS = ((160, 208), (300, 300), (512, 512), (800, 800))
+NAMED_PAIRS = 10
 
 
 def print_summary(data: DetectionData, console: Console | None = None):
@@ -28,16 +35,36 @@ def print_summary(data: DetectionData, console: Console | None = None):
         >>> print_summary(load_data("shapes:train=20"))
     """
     console = console or plain_console()
-    for part in (_overview(data), _classes(data), _problems(data)):
+    for note in data.notes:
+        console.print(note)
+    for part in (_overview(data), _classes(data), _inputs(data), _places(data), _problems(data)):
         if part is not None:
             console.print(part)
 
 
-def _quantiles(values) -> str:
+def print_common(train_data: DetectionData, eval_data: DetectionData, console: Console):
+    """Prints how many images are in both splits, and which look the same.
+
+    Args:
+        train_data: DetectionData.
+        eval_data: DetectionData.
+        console: rich Console.
+    """
+    console.print(f"{train_data.split} and {eval_data.split}: {overlap(train_data, eval_data)}")
+    pairs = near_duplicates(train_data, eval_data)
+    alike = [pair for pair in pairs if pair.evaluated.digest != pair.trained.digest]
+    console.print(f"{len(alike)} more look like one to train on")
+    for evaluated, trained in alike[:NAMED_PAIRS]:
+        console.print(f"  {evaluated.name} looks like {trained.name}")
+    if len(alike) > NAMED_PAIRS:
+        console.print(f"  ... and {len(alike) - NAMED_PAIRS} more")
+
+
+def _quantiles(values, form="{:.0f}") -> str:
     """Smallest, quartiles and largest, as text."""
     if not len(values):
         return "-"
-    return " / ".join(f"{value:.0f}" for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
+    return " / ".join(form.format(v) for v in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
 
 
 def _overview(data: DetectionData) -> Table:
@@ -64,6 +91,7 @@ def _overview(data: DetectionData) -> Table:
         "objects an image": _quantiles(counts),
         "box width": _quantiles(boxes[:, 2] - boxes[:, 0]) + " px",
         "box height": _quantiles(boxes[:, 3] - boxes[:, 1]) + " px",
+        "box width : height": _quantiles(aspect_ratios(data), "{:.2f}"),
         "object sizes": ", ".join(
             f"{n} {name} ({100 * n / total:.0f} %)" for name, n in sizes.items()
         ),
@@ -110,6 +138,25 @@ def _classes(data: DetectionData) -> Table:
             *("-" if np.isnan(m) else f"{m:.0f} px" for m in median),
         )
     table.caption = "width and height: medians"
+    return table
+
+
+def _inputs(data: DetectionData) -> Table:
+    table = Table("input", title="sizes as the network sees them", title_justify="left")
+    table.add_column("smallest / quartiles / largest", justify="right")
+    for height, width in INPUTS:
+        sizes = _quantiles(input_sizes(data, (height, width)))
+        table.add_row(f"{height} x {width}", f"{sizes} px")
+    table.caption = "square root of the box's area"
+    return table
+
+
+def _places(data: DetectionData) -> Table:
+    table = Table("", title="where the boxes' middles lie", title_justify="left")
+    for heading in ("left", "centre", "right"):
+        table.add_column(heading, justify="right")
+    for name, row in zip(("top", "centre", "bottom"), share_by_place(data), strict=True):
+        table.add_row(name, *(f"{100 * share:.0f} %" for share in row))
     return table
 
 

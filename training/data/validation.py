@@ -3,6 +3,7 @@
 import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +22,11 @@ class ProblemLog:
         self.notes: list[str] = []
         self.clipped = 0
         self.other_classes: collections.Counter = collections.Counter()
+        self._image: Path | None = None
 
     def add(self, file, object_name: str | None, reason: str):
-        """Notes one problem."""
-        self.problems.append(Problem(str(file), object_name, reason))
+        """Notes one problem, of the image at hand."""
+        self.problems.append(Problem(str(file), object_name, reason, self._image))
 
     @contextlib.contextmanager
     def naming(self, file, object_name: str | None = None) -> Iterator[None]:
@@ -33,6 +35,15 @@ class ProblemLog:
             yield
         except Unusable as error:
             self.add(error.file or file, object_name, str(error))
+
+    @contextlib.contextmanager
+    def of_image(self, encoded) -> Iterator[None]:
+        """Lets problems noted inside say which image they are of, if that is a file."""
+        self._image = encoded if isinstance(encoded, Path) else None
+        try:
+            yield
+        finally:
+            self._image = None
 
     def class_index(self, label: str, class_names: Sequence[str]) -> int:
         """The index of an object's class.

@@ -90,7 +90,8 @@ def grid(images, columns=4, width=320, gap=8, captions=None):
         columns: int. Images a row. Defaults to `4`.
         width: int. Width of each in pixels; heights follow. Defaults to `320`.
         gap: int. Pixels between them. Defaults to `8`.
-        captions: list of str or None. One for each image, written above it.
+        captions: list of str or None. One for each image, of as many lines in each, written above
+            it and cut at its width.
 
     Returns:
         PIL.Image.Image, RGB.
@@ -99,20 +100,22 @@ def grid(images, columns=4, width=320, gap=8, captions=None):
     thumbs = [p.resize((width, round(p.height * width / p.width)), Image.LANCZOS) for p in images]
     rows = [thumbs[i : i + columns] for i in range(0, len(thumbs), columns)]
     font = ImageFont.load_default(max(12, width // 20))
-    caption_height = 0 if captions is None else round(1.6 * font.size)
+    lines = 0 if captions is None else 1 + captions[0].count("\n")
+    caption_height = round(1.6 * lines * font.size)
     heights = [max(p.height for p in row) + caption_height for row in rows]
     sheet = Image.new(
         "RGB",
         (columns * (width + gap) + gap, sum(heights) + gap * (len(rows) + 1)),
         "white",
     )
-    draw = ImageDraw.Draw(sheet)
     for index, canvas in enumerate(thumbs):
         row, column = divmod(index, columns)
         left = gap + column * (width + gap)
         top = gap + sum(heights[:row]) + row * gap
         if captions is not None:
-            draw.text((left, top), captions[index], fill=(40, 40, 40), font=font)
+            caption = Image.new("RGB", (width, caption_height), "white")
+            ImageDraw.Draw(caption).text((0, 0), captions[index], fill=(40, 40, 40), font=font)
+            sheet.paste(caption, (left, top))
         sheet.paste(canvas, (left, top + caption_height))
     return sheet
 

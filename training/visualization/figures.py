@@ -262,14 +262,14 @@ def panels(columns, size=None):
     """An empty figure and its axes, side by side."""
     figure = Figure(figsize=size or (5.2 * columns, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
-    for axes in panels:
+    all_axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
+    for axes in all_axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_INK)
         axes.tick_params(colors=_INK, labelsize=9)
         axes.set_axisbelow(True)
         axes.grid(color=_FAINT, linewidth=0.6)
-    return figure, panels
+    return figure, all_axes
 
 
 def _lines(axes, history, names, label):

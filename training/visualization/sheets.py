@@ -30,6 +30,29 @@ def save_contact_sheet(data, path, count=16) -> Path:
     return _save(grid([_draw_objects(r, data) for r in records], captions=captions), path)
 
 
+def save_problem_sheet(data, path, count=16) -> Path | None:
+    """Draws the images of problems, those of the rarest kinds first, with what was left out.
+
+    Args:
+        data: DetectionData.
+        path: str or Path. PNG file to write.
+        count: int. Number of images. Defaults to `16`.
+
+    Returns:
+        Path. The file written; None if no problem is of an image that can be drawn.
+    """
+    frequency = data.problem_counts()
+    ordered = sorted(data.problems, key=lambda problem: frequency[problem.kind])
+    records = {record.encoded: record for record in data.records}
+    drawn, captions = [], []
+    for problem in ordered:
+        record = records.get(problem.image)
+        if record is not None and len(drawn) < count:
+            drawn.append(_draw_objects(record, data))
+            captions.append(f"{problem.kind}\n{record.name}, {problem.object}")
+    return _save(grid(drawn, captions=captions), path) if drawn else None
+
+
 def save_detection_sheet(
     evaluation, data, path, count=12, score_threshold=DISPLAY_THRESHOLD
 ) -> Path:

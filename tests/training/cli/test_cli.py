@@ -259,3 +259,11 @@ def test_data_is_converted_and_what_is_lost_is_said(tmp_path, capsys):
     assert "train: 3 images" in text and f"read it as voc:{tmp_path}/out" in text
     assert main(*arguments, str(tmp_path)) == 2
     assert "expected a folder that is empty or not there" in capsys.readouterr().err
+
+
+def test_data_shows_what_is_in_it_and_writes_figures(tmp_path, capsys):
+    assert not main("data", "shapes:train=4,val=2", "--output", str(tmp_path))
+    text = capsys.readouterr().out
+    assert "sizes as the network sees them" in text and "0 of 2 images are in both splits" in text
+    written = {file.name for file in tmp_path.iterdir()}
+    assert written == {"contact_sheet.png", "classes.png", "boxes.png"}

@@ -4,6 +4,7 @@ from folders import picture, write_voc
 from rich.console import Console
 
 from harmonic_tf.training.data import load_data, print_summary
+from harmonic_tf.training.data.summary import print_common
 
 
 def printed(data):
@@ -61,3 +62,38 @@ def test_objects_that_vanish_are_counted_with_the_input_that_keeps_them(tmp_path
         "1 in an input of 160 x 208, 1 in an input of 300 x 300; all are kept by 250 x 334" in text
     )
     assert "below a pixel │ 0" in printed(load_data("shapes:train=1"))
+
+
+def test_sizes_places_and_shapes(tmp_path):
+    objects = ([("dog", (1, 1, 40, 15)), ("dog", (41, 31, 80, 45))], None)
+    root = write_voc(tmp_path, {"a": objects}, {"train": ["a"]})
+    text = printed(load_data(f"voc:{root}"))
+    for part in (
+        "box width : height │ 2.67 / 2.67 / 2.67 / 2.67 / 2.67",
+        # 40 x 15 of 80 x 60 px in 160 x 208: 104 x 40 px.
+        "160 x 208 │ 64 / 64 / 64 / 64 / 64 px",
+        "top │ 50 % │ 0 % │ 0 %",
+        "centre │ 0 % │ 0 % │ 50 %",
+    ):
+        assert part in text
+
+
+def test_what_splits_have_in_common(tmp_path):
+    root = write_voc(
+        tmp_path, dict.fromkeys("abc", ([], None)), {"train": ["a"], "val": list("bc")}
+    )
+    with_a = (root / "JPEGImages/a.jpg").read_bytes()
+    (root / "JPEGImages/b.jpg").write_bytes(with_a)
+    picture(seed=0).save(root / "JPEGImages/c.jpg", quality=40)
+    console = Console(file=io.StringIO(), width=200)
+    splits = [load_data(f"voc:{root}", role, class_names=["dog"]) for role in ("train", "eval")]
+    print_common(*splits, console)
+    text = console.file.getvalue()
+    assert "1 of 2 images are in both splits: 0 by file, 1 more by content" in text
+    assert "1 more look like one to train on\n  c.jpg looks like a.jpg" in text
+
+
+def test_what_was_decided_is_said(tmp_path):
+    root = write_voc(tmp_path, {"a": ([], None)}, {"train": ["a"]})
+    text = printed(load_data(str(root), class_names=["dog"]))
+    assert text.startswith(f"{root} is read as voc ")

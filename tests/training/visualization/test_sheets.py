@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from folders import write_voc
 from PIL import Image
 from rectangles import (
     EVEN,
@@ -14,7 +15,11 @@ from rectangles import (
 from harmonic_tf.training.data import Objects, load_data
 from harmonic_tf.training.evaluation.evaluator import evaluate_model
 from harmonic_tf.training.visualization.drawing import class_color
-from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_detection_sheet
+from harmonic_tf.training.visualization.sheets import (
+    save_contact_sheet,
+    save_detection_sheet,
+    save_problem_sheet,
+)
 
 DATA = with_left_halves(rectangle_data(EVEN[:1]))
 
@@ -79,3 +84,20 @@ def test_a_contact_sheet_tints_masks(tmp_path):
     with Image.open(file) as sheet, Image.open(other) as fewer_tinted:
         change = np.abs(np.asarray(sheet).astype(int) - np.asarray(fewer_tinted)).max(-1)
     assert 0.6 < (change > 20).sum() / (objects.area[0] * (320 / 208) ** 2) < 1.3
+
+
+def test_images_of_problems_are_drawn_the_rarest_kinds_first(tmp_path):
+    bad = ([("dog", (1, 1, 9, 9)), ("dog", (5, 5, 5, 9))], None)
+    worse = ([("dog", (9, 9, 5, 5))], None)
+    names = {"a": bad, "b": bad, "c": worse, "d": ([], None)}
+    root = write_voc(tmp_path / "pets", names, {"train": list(names)})
+    (root / "JPEGImages/d.jpg").unlink()
+    data = load_data(f"voc:{root}")
+    assert [p.image.name for p in data.problems] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    with Image.open(save_problem_sheet(data, tmp_path / "three.png")) as sheet:
+        three = sheet.width
+    with Image.open(save_problem_sheet(data, tmp_path / "one.png", count=1)) as sheet:
+        assert sheet.width < three / 2
+    whole = dataclasses.replace(data, problems=data.problems[-1:])
+    assert save_problem_sheet(whole, tmp_path / "none.png") is None
+    assert not (tmp_path / "none.png").exists()

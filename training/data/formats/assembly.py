@@ -74,7 +74,7 @@ def samples(
     """
     found: list[Sample] = []
     for picture, header in zip(pictures, _headers(pictures), strict=True):
-        with log.naming(picture.source, picture.place):
+        with log.of_image(picture.encoded), log.naming(picture.source, picture.place):
             if isinstance(header, Unusable):
                 raise header
             check_size(header, *(picture.size or (None, None)))

@@ -87,7 +87,7 @@ def load_coco(
     records = []
     headers = read_headers([place for _, place in places])
     for (image, place), header in zip(places, headers, strict=True):
-        with log.naming(file, f"image {image['id']}"):
+        with log.of_image(place), log.naming(file, f"image {image['id']}"):
             if isinstance(header, Unusable):
                 raise header
             check_size(header, values.whole(image.get("height")), values.whole(image.get("width")))

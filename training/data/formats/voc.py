@@ -78,7 +78,7 @@ def load_voc(
     records = []
     headers = read_headers([image_file for _, _, image_file in found])
     for (xml_file, tree, image_file), header in zip(found, headers, strict=True):
-        with problem_log.naming(xml_file):
+        with problem_log.of_image(image_file), problem_log.naming(xml_file):
             if isinstance(header, Unusable):
                 raise header
             objects = _objects(xml_file, tree, header, class_names, problem_log)
