@@ -31,7 +31,6 @@ LOSSES = {
     "head1_loss": "first head",
     "head2_loss": "second head",
     "mask_loss": "masks",
-    "centerness_loss": "centre-ness",
 }
 PRECISIONS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "segm_AP": "AP of masks"}
 
