@@ -93,7 +93,6 @@ class Sample:
         orientation: int, 1 to 8. EXIF's: how the stored pixels are to be turned.
         with_pillow: bool. TensorFlow does not decode it as a viewer shows it.
         digest: str. Hash of the file's bytes, empty if it is not known.
-        stamp: tuple or None. The file's size and time of change when it was checked.
         mask_scale: (float, float), (x, y). The image's pixels for a pixel of the image that the
             objects' segmentations were drawn on.
     """
@@ -108,17 +107,13 @@ class Sample:
     orientation: int = 1
     with_pillow: bool = False
     digest: str = ""
-    stamp: tuple[int, int] | None = None
     mask_scale: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(cls, name: str, image_id: int, header: Header, encoded, objects: Objects) -> "Sample":
         """The sample of an image that was checked."""
         facts = header._asdict()
-        stamp = stamp_of(encoded) if isinstance(encoded, Path) else None
-        return cls(
-            name=name, image_id=image_id, encoded=encoded, objects=objects, stamp=stamp, **facts
-        )
+        return cls(name=name, image_id=image_id, encoded=encoded, objects=objects, **facts)
 
     def stored(self) -> bytes:
         """The encoded image as it is."""
@@ -128,13 +123,12 @@ class Sample:
         """The encoded image for the pipeline, which turns it by `orientation` if it is a JPEG.
 
         Raises:
-            Unusable: the file is not the one that was loaded.
+            Unusable: the bytes are not those that were checked.
             OSError: it cannot be read.
         """
         content = self.stored()
-        touched = self.stamp is not None and stamp_of(self.encoded) != self.stamp
-        if touched and digest_of(content) != self.digest:
-            raise Unusable("the image file was changed after the data was loaded")
+        if self.digest and digest_of(content) != self.digest:
+            raise Unusable("the image file was changed after it was checked")
         return as_bmp(content) if self.with_pillow else content
 
 

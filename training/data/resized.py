@@ -133,6 +133,5 @@ def _resized(record: Sample, size, scale, encoded) -> Sample:
         orientation=1,
         with_pillow=False,
         digest="",
-        stamp=None,
         mask_scale=scale,
     )

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import os
 
 import numpy as np
 import pytest
@@ -399,7 +400,7 @@ def test_every_kind_is_seen_as_a_viewer_shows_it(tmp_path):
     assert np.abs(images - shown[place]).mean() < 3
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut", "replaced", "replaced by one of its size"])
+@pytest.mark.parametrize("harm", ["gone", "cut", "replaced", "rotten", "replaced at its size"])
 def test_images_that_break_later_are_named_and_do_not_stop(tmp_path, caplog, harm):
     root, shown = mixed(tmp_path)
     data = load_data(f"coco:{root}")
@@ -412,6 +413,11 @@ def test_images_that_break_later_are_named_and_do_not_stop(tmp_path, caplog, har
             file.write_bytes(file.read_bytes()[:200])
         elif harm == "replaced":
             picture(40, 40).save(file)
+        elif harm == "rotten":  # neither its size nor its time tells
+            status, content = file.stat(), bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.write_bytes(content)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
         else:  # by as many bytes
             other = io.BytesIO()
             picture(60, 80, seed=9).save(other, file.suffix[1:].replace("jpg", "jpeg"), quality=30)

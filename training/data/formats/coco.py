@@ -158,6 +158,13 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
             if missing:
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
             kept.append({**entry, "id": values.identifier(entry["id"])})
+    meanings: dict[Identifier, dict] = {}
+    for entry in kept:
+        meanings.setdefault(entry["id"], {})[str(entry[keys[1]])] = True
+    for identifier, names in meanings.items():
+        if len(names) > 1:  # None is right: all go, and what refers to them is unknown.
+            log.add(file, None, f"ambiguous id: {identifier!r} of {part} is {' and '.join(names)}")
+    kept = [entry for entry in kept if len(meanings[entry["id"]]) == 1]
     return unique(kept, log, file, key=lambda entry: entry["id"])
 
 

@@ -118,13 +118,14 @@ def test_bad_images_are_left_out_and_named(tmp_path):
         *IMAGES,
         {"id": 7, "file_name": "z.jpg"},
         {"id": 8, "file_name": "w.jpg", "height": 80, "width": 60},
+        {"id": 9, "file_name": "v.jpg"},
     ]
     root = write_coco(tmp_path, images, ANNOTATIONS, CATEGORIES)
-    (root / "train2017/y.jpg").unlink()
+    (root / "train2017/v.jpg").unlink()
     data = load_data(f"coco:{root}")
     assert data.image_names == ("x.jpg",)
     assert {p.kind for p in data.problems} == {
-        "id listed twice",
+        "ambiguous id",
         "missing image file",
         "size in the annotations is not the image's",
     }
@@ -315,11 +316,27 @@ def test_left_out_classes_are_told_the_most_frequent_first(tmp_path):
     assert data.other_classes == ("cat", "dog")
 
 
-def test_a_category_id_listed_twice_is_named(tmp_path):
-    categories = [{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}]
-    annotations = [{"image_id": 7, "category_id": 1, "bbox": [1, 1, 4, 4]}]
+def test_a_category_id_of_two_classes_is_none_and_a_copy_is_named(tmp_path):
+    names = {1: ("dog", "cat"), 2: ("car", "car")}
+    categories = [{"id": i, "name": name} for i, both in names.items() for name in both]
+    annotations = [{"image_id": 7, "category_id": i, "bbox": [1, 1, 4, 4]} for i in names]
     data = load_data(f"coco:{write_coco(tmp_path, IMAGES, annotations, categories)}")
-    assert [p.reason for p in data.problems] == ["id listed twice: 1, entries 1 and 2"]
-    assert (data.class_names, data.category_ids) == (("dog",), (1,))
+    assert [p.reason for p in data.problems] == [
+        "ambiguous id: 1 of categories is dog and cat",
+        "id listed twice: 2, entries 1 and 2",
+        "unknown class: category id 1",
+    ]
+    assert (data.class_names, data.category_ids) == (("car",), (2,))
     objects = {record.image_id: record.objects for record in data.records}
     assert objects[7].classes.tolist() == [0]
+
+
+def test_an_image_id_of_two_files_is_none(tmp_path):
+    images = [*IMAGES, {"id": 7, "file_name": "z.jpg"}]
+    annotations = [annotation(1), annotation(2, image=7)]
+    data = load_data(f"coco:{write_coco(tmp_path, images, annotations, CATEGORIES)}")
+    assert [p.reason for p in data.problems] == [
+        "ambiguous id: 7 of images is y.jpg and z.jpg",
+        "unknown image: id 7",
+    ]
+    assert data.image_names == ("x.jpg",) and len(data.records[0].objects) == 1
