@@ -16,7 +16,15 @@ FORM = 1
 KEPT = 2
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def write_json(path, value, indent: int | None = 2) -> Path:
         ValueError: If `value` holds NaN or infinity.
     """
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
-    return write_bytes(path, text.encode("utf-8"))
+    # Half a letter, as in a name that is in no encoding, becomes JSON's own \udce4.
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def read_labels(folder) -> Labels:
     try:
         content = json.loads(read_text(path))
         return Labels(content["class_names"], content["category_ids"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f'{path}: expected {{"class_names": [...], "category_ids": [...]}}; {error!r}'
         ) from error
@@ -145,7 +145,14 @@ def load_model_and_labels(path):
         raise ValueError(f"{file}: not a Keras model, or not all of one")
     try:
         model = keras.saving.load_model(file, compile=False)
-    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+        KeyError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"{file}: not a Keras model that can be loaded: {reason}") from error
     if not hasattr(model, "decode_predictions"):

@@ -45,6 +45,12 @@ def test_files_are_replaced_whole(tmp_path):
     assert [child.name for child in path.parent.iterdir()] == ["file.json"]
 
 
+def test_half_letters_of_names_stay_json(tmp_path):
+    names = ["k\udce4se.png", "käse.png"]
+    file = write_json(tmp_path / "a.json", names)
+    assert json.loads(file.read_text("utf-8")) == names
+
+
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     for name in (".17.best.keras", ".recipe.yaml.17", ".lock", ".hidden", "17.keras", ".git"):
         (tmp_path / name).touch()

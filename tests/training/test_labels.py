@@ -45,7 +45,17 @@ def test_labels_that_do_not_fit_are_refused(names, ids, message):
         Labels(names, ids)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"class_names": ["a"]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"class_names": ["a"]}',
+        100_000 * "[",
+        '{"class_names": ["a"], "category_ids": [Infinity]}',
+    ],
+)
 def test_a_broken_file_is_named(tmp_path, content):
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(ValueError, match="labels.json: expected"):

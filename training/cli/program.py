@@ -30,6 +30,9 @@ def main(arguments=None):
     Args:
         arguments: list of str or None. Defaults to `None`, what was typed.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # A name may hold what the terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

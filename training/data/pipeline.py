@@ -282,8 +282,13 @@ def _trained(data: DetectionData, masks: bool) -> list:
 
 
 def _report_small(data: DetectionData, image_size: tuple[int, int], resize: str):
-    """Says how many objects are too small for the network's input."""
+    """Says how many objects are too small for the network's input; refuses data with no other."""
     found = small_objects(data, image_size, resize)
+    if found.count and found.count == found.total:
+        raise ValueError(
+            f"{data.name} ({data.split}): all {found.total} objects are smaller than a pixel in an "
+            "input of {} x {}; an input of {} x {} keeps them".format(*image_size, *found.keeping)
+        )
     if found.count:
         _log.warning(
             "%s (%s): %d of %d objects are smaller than a pixel in an input of %d x %d and are not "

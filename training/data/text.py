@@ -47,7 +47,7 @@ def read_xml(file: Path) -> ElementTree.Element:
         if "<!ENTITY" in text:
             raise Unusable("malformed XML: it declares entities, which are not read")
         return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, UnicodeError) as error:
         raise Unusable(f"malformed XML: {error}") from None
     except RecursionError:
         raise Unusable("malformed XML: nested too deeply") from None

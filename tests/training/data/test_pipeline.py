@@ -460,6 +460,8 @@ def test_objects_below_a_pixel_are_counted_and_said(tmp_path, caplog):
     assert small_objects(data, (30, 40)) == (0, 3, (30, 40))
     # The shorter scale counts for both sides.
     assert small_objects(data, (15, 40), "letterbox") == (2, 3, (30, 40))
+    with pytest.raises(ValueError, match="all 3 objects are smaller than a pixel in an input of 3"):
+        train_batches(data, (3, 4), 1)
     assert small_objects(data, (60, 20), "stretch").count == 1
 
 

@@ -24,6 +24,11 @@ def test_no_boxes_leaves_the_image_as_it_is():
         assert (np.asarray(draw_boxes(BLACK, boxes, [], ["a"], [])) == BLACK).all()
 
 
+def test_a_name_of_two_lines_is_drawn_as_one():
+    drawn = [draw_boxes(BLACK, [[100, 200, 300, 400]], [0], [name]) for name in ("a\nb", "a b")]
+    np.testing.assert_array_equal(*map(np.asarray, drawn))
+
+
 def test_the_argument_is_not_written_to():
     image = BLACK.copy()
     draw_boxes(image, [[1, 1, 50, 50]], [0], ["a"], [0.5], [[1, 1, 40, 40]])

@@ -74,7 +74,10 @@ def load_voc(
         xml_file = part.annotations / f"{name}.xml"
         with problem_log.naming(xml_file):
             values.check_inside(root, xml_file, "the list must name images of this folder")
-            found.append((xml_file, read_xml(xml_file), image_of(name)))
+            values.check_inside(
+                part.images, image_of(name), "the list must name images of this folder"
+            )
+            found.append((xml_file, _tree(xml_file), image_of(name)))
     records = []
     headers = read_headers([image_file for _, _, image_file in found])
     for (xml_file, tree, image_file), header in zip(found, headers, strict=True):
@@ -172,6 +175,13 @@ def _image_finder(folder: Path) -> Callable[[str], Path]:
         return listed(expected.parent).get(expected.name.removesuffix(SUFFIXES[0]), expected)
 
     return find
+
+
+def _tree(xml_file: Path) -> Element:
+    tree = read_xml(xml_file)
+    if tree.tag != "annotation" and tree.find("object") is None:
+        raise Unusable(f"malformed XML: expected an annotation, received {tree.tag!r}")
+    return tree
 
 
 def _objects(

@@ -118,6 +118,29 @@ def test_bad_images_are_left_out_and_named(tmp_path):
     assert data.problem_counts()["missing image file"] == 1
 
 
+def test_other_files_than_annotations_are_named(tmp_path):
+    good = ([("dog", (1, 1, 10, 10))], None)
+    names = ["good", "page", "letter", "half"]
+    root = write_voc(tmp_path, dict.fromkeys(names, good), {"train": [*names, f"{tmp_path}/out"]})
+    picture().save(tmp_path / "out.jpg")
+    (tmp_path / "out.xml").write_text(voc_xml(good[0]))
+    (root / "Annotations/page.xml").write_text("<html>Not found</html>")
+    for name, encoding, text in (
+        ("letter", "unicode_escape", r"\ud800"),
+        ("half", "utf-7", "+2AA-"),
+    ):
+        content = f'<?xml version="1.0" encoding="{encoding}"?><annotation>{text}</annotation>'
+        (root / f"Annotations/{name}.xml").write_text(content)
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("good.jpg",)
+    assert reasons(data) == [
+        ("page.xml", None, "malformed XML"),
+        ("letter.xml", None, "malformed XML"),
+        ("half.xml", None, "malformed XML"),
+        ("out.xml", None, "file name leads out of the folder"),
+    ]
+
+
 def test_nothing_usable_is_an_error(tmp_path):
     root = write_voc(tmp_path, {"a": ([], None)}, {"train": ["a"], "val": []})
     (root / "JPEGImages/a.jpg").unlink()
