@@ -72,6 +72,11 @@ class Harmonized(JointTraining, keras.Model):
                 f"Received: metrics={metrics!r}"
             )
         loss = self.default_loss if loss is None else loss
+        if getattr(loss, "layout", None) is not None:
+            raise ValueError(
+                f"`layout` of {type(loss).__name__} must be None in a model that says itself how it "
+                f"writes boxes and classes. Received: {loss.get_config()['layout']!r}"
+            )
         super().compile(optimizer, loss, loss_weights, **settings)
         # Past Keras, which would keep those of an earlier `compile`, too.
         object.__setattr__(self, "detection_metrics", tuple(metrics or ()))
