@@ -67,9 +67,9 @@ class JointLoss(keras.losses.Loss):
         layout = layout_of(loss_settings.get("layout"))
         if self.layout not in (None, layout):
             raise ValueError(
-                f"`layout` of {type(self).__name__} must be None in a model that says itself how it "
-                "writes boxes and classes: a detector of harmonic_tf, or what `harmonize` returned. "
-                f"Received: {self.get_config()['layout']!r}"
+                f"`layout` of {type(self).__name__} must be None in a model that says itself how "
+                "it writes boxes and classes: a detector of harmonic_tf, or what `harmonize` "
+                f"returned. Received: {self.get_config()['layout']!r}"
             )
         config = {**self.get_config(), "layout": layout}
         for name, wanted in loss_settings.items():
