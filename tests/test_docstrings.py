@@ -11,7 +11,14 @@ import pytest
 import harmonic_tf
 from harmonic_tf import adapters, losses, models
 
-PACKAGES = ["harmonic_tf.losses", "harmonic_tf.ops", "harmonic_tf.models"]
+PACKAGES = [
+    f"harmonic_tf.{name}" for name in ("losses", "ops", "models", "models.adapters")
+]
+    "harmonic_tf.losses",
+    "harmonic_tf.ops",
+    "harmonic_tf.models",
+    "harmonic_tf.models.adapters",
+]
 MODULES = [
     f"harmonic_tf.{name}" for name in ("boxes", "coders", "layouts", "masks", "adapters", "metrics")
 ] + [
@@ -27,6 +34,7 @@ NAMES = {
     "ops": keras.ops,
     **vars(adapters),
     "Layout": harmonic_tf.Layout,
+    "harmonize": harmonic_tf.harmonize,
     **{name: getattr(losses, name) for name in losses.__all__},
     **{name: getattr(models, name) for name in models.__all__},
 }

@@ -9,7 +9,7 @@ class Adapter:
     """How a detector's batch becomes what a joint loss reads; a subclass for each kind.
 
     Args:
-        detector: the user's Keras model. It is read, and never changed.
+        detector: the user's Keras model. Reading a batch does not change it.
 
     Attributes:
         loss_settings: dictionary. The arguments of a joint loss that the detector needs; see
@@ -17,10 +17,12 @@ class Adapter:
         others: dictionary of name to the `loss_settings` of what the detector learns beside, with
             the standard loss.
         decodes: bool. Whether `predict` gives boxes.
+        misplaces_prior: bool. Whether `repair_prior` has something to repair.
     """
 
     others = {}
     decodes = True
+    misplaces_prior = False
 
     def __init__(self, detector):
         self.detector = detector

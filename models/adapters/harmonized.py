@@ -134,8 +134,12 @@ class Harmonized(JointTraining, keras.Model):
         return self.detector.export(*args, **settings)
 
     def __getattr__(self, name):
-        if name.startswith("_") or name == "detector":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        try:
+            return super().__getattr__(name)  # that of PyTorch's modules
+        except AttributeError:
+            if name.startswith("_") or name == "detector":
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message) from None
         return getattr(self.detector, name)
 
     def __setattr__(self, name, value):

@@ -33,8 +33,8 @@ the RPN has the standard loss |
             `HarmonicDetLoss()`.
         layout: `harmonic_tf.Layout` or its name, for a model with two outputs.
         repair_prior: bool. KerasHub's RetinaNet begins with the prior of its class head on its box
-            head, so that every anchor begins as half an object. True moves it, in the
-            weights that both models share; False warns.
+            head, so that every anchor begins as half an object. True moves it, in the weights that
+            both models share; False warns.
 
     Returns:
         A Keras model, `harmonic_tf.models.adapters.harmonized.Harmonized`.
@@ -57,15 +57,14 @@ the RPN has the standard loss |
     True
     """
     adapter = adapter_of(model, layout)
-    misplaced = getattr(adapter, "misplaces_prior", False)
-    if repair_prior and not misplaced:
+    if repair_prior and not adapter.misplaces_prior:
         raise ValueError(
             "`repair_prior` must be False: the prior of this model is not on its box head. "
             "Received: repair_prior=True"
         )
     if repair_prior:
         adapter.repair_prior()
-    elif misplaced:
+    elif adapter.misplaces_prior:
         warnings.warn(
             f"{type(model).__name__} begins with the prior of its class head on its box head: "
             "every anchor scores about 0.5 at first, and the loss begins very high. "

@@ -39,7 +39,10 @@ class KerasCVFasterRCNN(Adapter):
                     ops.argmax(y_true["classification"], axis=-1), weights["classification"]
                 ),
             },
-            {"box": y_pred["box"] + broken, "classification": y_pred["classification"]},
+            {
+                "box": ops.cast(y_pred["box"], "float32") + broken,
+                "classification": y_pred["classification"],
+            },
         )
         objectness = y_pred["rpn_classification"]
         learned = _sampled(y_true["rpn_classification"], weights["rpn_classification"])[..., 0]
