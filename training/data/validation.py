@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,24 @@ from harmonic_tf.training.data.problems import Problem, Unusable
 
 # Standing out of the image by this much is a habit of annotation tools, not worth a note.
 CLIP_TOLERANCE = 1.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Naming:
+    """What `ProblemLog.naming` enters; generators would cost seconds for a million objects."""
+
+    log: "ProblemLog"
+    file: object
+    object_name: str | None
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if not isinstance(error, Unusable):
+            return False
+        self.log.add(error.file or self.file, self.object_name, str(error))
+        return True
 
 
 class ProblemLog:
@@ -28,13 +48,9 @@ class ProblemLog:
         """Notes one problem, of the image at hand."""
         self.problems.append(Problem(str(file), object_name, reason, self._image))
 
-    @contextlib.contextmanager
-    def naming(self, file, object_name: str | None = None) -> Iterator[None]:
+    def naming(self, file, object_name: str | None = None) -> "_Naming":
         """Turns an `Unusable` raised inside into a problem of this file and object."""
-        try:
-            yield
-        except Unusable as error:
-            self.add(error.file or file, object_name, str(error))
+        return _Naming(self, file, object_name)
 
     @contextlib.contextmanager
     def of_image(self, encoded) -> Iterator[None]:
@@ -102,7 +118,7 @@ def check_size(header: Header, height: int | None, width: int | None):
 def check_corners(box: Sequence[float]):
     """Raises `Unusable` if a box (x1, y1, x2, y2) is not finite, inverted or without area."""
     x1, y1, x2, y2 = box
-    if not np.isfinite(box).all():
+    if not all(map(math.isfinite, box)):
         raise Unusable(f"box is not finite: {_text(box)}")
     if x2 < x1 or y2 < y1:
         raise Unusable(f"inverted box: {_text(box)}")

@@ -80,6 +80,7 @@ def load_coco(
     images = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
     annotations_of = _annotations_by_image(content, number_of, log, file)
+    content.clear()  # Annotations are let go of one by one: together they may be gigabytes.
     places = []
     for image in images:
         with log.naming(file, f"image {image['id']}"):
@@ -93,7 +94,7 @@ def load_coco(
             check_size(header, values.whole(image.get("height")), values.whole(image.get("width")))
             name = str(image["file_name"])
             annotations = []
-            for number, entry in annotations_of.get(image["id"], []):
+            for number, entry in annotations_of.pop(image["id"], []):
                 where = f"{_named(entry, number)} of {name}"
                 with log.naming(file, where):
                     annotations.append(

@@ -27,6 +27,8 @@ def identifier(value) -> Identifier:
         >>> identifier(7.0), identifier("7"), identifier("img7")
         (7, 7, 'img7')
     """
+    if type(value) is int and abs(value) < LARGEST_ID:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise Unusable(f"malformed id: expected a number or text, received {value!r}")
     number = whole(value)
