@@ -80,6 +80,8 @@ def load_yolo(
     """
     place, anywhere = values.split_anywhere(argument)
     layout = _layout(place)
+    if not anywhere:
+        _check_inside(layout)
     split = pick_split(layout.splits, role, split, place)
     if layout.names is None:
         layout = layout._replace(names=_found_names(layout))
@@ -171,6 +173,13 @@ def _place(entry: str, bases) -> Path:
     spellings = (entry, entry.removeprefix("../"))
     candidates = [base / spelling for spelling in spellings for base in bases]
     return next((place for place in candidates if os.path.exists(place)), candidates[0])
+
+
+def _check_inside(layout: Layout):
+    """Raises `Unusable` if a folder that is there lies elsewhere; nothing is looked for in it."""
+    for place in (place for places in layout.splits.values() for place in places):
+        if os.path.exists(place):
+            values.check_inside(layout.folder, place, values.WAY_OUT)
 
 
 def _images(layout: Layout, split: str, log: ProblemLog) -> list[tuple[Path, str]]:

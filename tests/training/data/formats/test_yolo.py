@@ -128,3 +128,14 @@ def test_lists_that_lead_out_are_refused_unless_allowed(tmp_path):
     assert len(load_data(f"{spec},images=anywhere", on_bad_data="error")) == 4
     with pytest.raises(ValueError, match="images must be anywhere, received 'photos'"):
         load_data(f"{spec},images=photos")
+
+
+def test_a_configuration_that_leads_out_is_refused_unless_that_is_allowed(tmp_path):
+    layouts.yolo(tmp_path / "pets")
+    text = "path: ../pets\ntrain: images/train\nnames: [cat, dog]\n"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/pets.yaml").write_text(text)
+    spec = f"yolo:{tmp_path}/elsewhere/pets.yaml"
+    with pytest.raises(ValueError, match="file name leads out of the folder: .*add ',images=any"):
+        load_data(spec)
+    assert len(load_data(f"{spec},images=anywhere", on_bad_data="error")) == 3
