@@ -6,6 +6,8 @@ A step is what `fit` does with a batch: forward, loss, backward, update (SGD) an
 Keras's ordinary (not jitted) `tf.function`; the batch lies in memory. The groups:
 
 - `ssd_tiny`: the preset at its own size, ours alone;
+- `lite`: the presets on EfficientNet-Lite0, as they start from ImageNet: with batch normalisation
+  as it is; and `ssd_lite` with more of its backbone frozen;
 - `resnet18`: RetinaNet on KerasCV's ResNet-18;
 - `resnet50`: RetinaNet on the backbone of `retinanet_resnet50_fpn`;
 - `faster_rcnn`: Faster R-CNN on the same backbone.
@@ -35,7 +37,9 @@ from side_by_side import BACKBONES, KERAS_CV, KERAS_CV_NIGHTLY, KERAS_HUB, OURS
 from harmonic_tf import losses, models
 
 HARMONIC, STANDARD = f"{OURS}, HarmonicDetLoss", f"{OURS}, DetectionLoss"
-GROUPS = ("ssd_tiny", *BACKBONES, "faster_rcnn")
+GROUPS = ("ssd_tiny", "lite", *BACKBONES, "faster_rcnn")
+LITE = [(preset, None) for preset in models.PRESETS if preset.endswith("_lite")]
+LITE += [("ssd_lite", level) for level in ("stem", "P2", "P3", "P4", "all")]
 
 
 def batch(size, image_size, classes, objects=4, padding=4, seed=0):
@@ -72,6 +76,23 @@ def ssd_steps(options):
         model = models.from_preset("ssd_tiny", num_classes=options.classes)
         data = batch(options.batch, model.image_size, options.classes)
         steps[name] = train_step(model, *data, loss=loss(**model.loss_settings))
+    return steps, model.image_size
+
+
+def lite_steps(options):
+    """Steps of the presets on EfficientNet-Lite0, and their (height, width)."""
+    steps = {}
+    for preset, level in LITE:
+        keras.utils.set_random_seed(0)
+        model = models.from_preset(
+            preset, num_classes=options.classes, freeze_batch_norm=True, frozen_level=level
+        )
+        images, targets = batch(options.batch, model.image_size, options.classes)
+        if model.has_masks:
+            targets["masks"] = keras.ops.ones((*targets["classes"].shape, 56, 56))
+        name = f"{preset}, {model.count_params() / 1e6:.1f} M parameters"
+        name += f", frozen: {level}" if level else ""
+        steps[name] = train_step(model, images, targets, loss=losses.HarmonicDetLoss())
     return steps, model.image_size
 
 
@@ -137,6 +158,8 @@ def main():
     for group in options.group:
         if group == "ssd_tiny":
             steps, (height, width) = ssd_steps(options)
+        elif group == "lite":
+            steps, (height, width) = lite_steps(options)
         elif group == "faster_rcnn":
             steps, (height, width) = faster_rcnn_steps(options)
         else:

@@ -48,6 +48,7 @@ class RefineDet(SingleShot):
         negative_threshold: float. Anchors with a higher probability of background are left out of
             the ODM.
         harmonize_arm: bool. Whether the compiled loss is also that of the ARM.
+        separable: bool. Whether the convolutions that predict are separable ones.
         **settings: as of `SSD`.
 
     Example:
@@ -68,16 +69,17 @@ class RefineDet(SingleShot):
         filters=256,
         negative_threshold=0.99,
         harmonize_arm=False,
+        separable=False,
         **settings,
     ):
         anchor_shapes = as_shapes(anchor_shapes or _SHAPES)
         images, maps = backbone_maps(backbone, levels)
         maps = [maps[level] for level in levels]
         maps = add_levels(maps, len(anchor_shapes) - len(levels), 2 * filters)
-        arm = predict_rows(maps, anchor_shapes, {"arm_box": 4, "arm_classification": 2})
-        odm = predict_rows(
-            transferred(maps, filters), anchor_shapes, {"box": 4, "classification": num_classes + 1}
-        )
+        columns = {"arm_box": 4, "arm_classification": 2}
+        arm = predict_rows(maps, anchor_shapes, columns, separable)
+        columns = {"box": 4, "classification": num_classes + 1}
+        odm = predict_rows(transferred(maps, filters), anchor_shapes, columns, separable)
         anchors = cell_anchors(images, maps, anchor_shapes)
         shared = {"anchors": anchors, "targets": MATCHING, "negative_ratio": NEGATIVE_RATIO}
         stages = [
@@ -109,6 +111,7 @@ class RefineDet(SingleShot):
                 "filters": filters,
                 "negative_threshold": negative_threshold,
                 "harmonize_arm": harmonize_arm,
+                "separable": separable,
             },
             **settings,
         )
@@ -151,6 +154,11 @@ RefineDet.presets = {
     },
     "refinedet_tiny": preset("tiny", (160, 208), TINY, anchor_shapes=_TINY_SHAPES, filters=48),
     "refinedet_lite": preset(
-        "efficientnet_lite0", (256, 256), LITE, anchor_shapes=_LITE_SHAPES, filters=48
+        "efficientnet_lite0",
+        (256, 256),
+        LITE,
+        anchor_shapes=_LITE_SHAPES,
+        filters=48,
+        separable=True,
     ),
 }

@@ -1,5 +1,6 @@
 """RetinaNet (Lin et al. 2017): one dense prediction on a feature pyramid, with focal loss."""
 
+import functools
 import math
 
 import keras
@@ -8,7 +9,7 @@ from keras import layers
 from harmonic_tf.models.anchors import octave_anchor_shapes, strided_anchors
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.layers.convolution import make_convolution
+from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.schedules import LITE, TINY
@@ -145,11 +146,13 @@ class RetinaNetHead(layers.Layer):
             "separable": separable,
         }
         bias = 0.0 if prior is None else math.log(prior / (1 - prior))
+        convolution = Conv2D
+        if separable:  # not normalised: the statistics of the levels differ
+            convolution = functools.partial(SeparableConv2D, normalized=False)
         self.convolutions = [
-            make_convolution(
+            convolution(
                 filters,
                 3,
-                separable,
                 padding="same",
                 activation="relu",
                 kernel_initializer="he_normal",
@@ -158,10 +161,9 @@ class RetinaNetHead(layers.Layer):
             )
             for i in range(depth)
         ]
-        self.prediction = make_convolution(
+        self.prediction = convolution(
             outputs,
             3,
-            separable,
             padding="same",
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
             bias_initializer=keras.initializers.Constant(bias),

@@ -6,7 +6,7 @@ from keras import layers
 from harmonic_tf.models.anchors import grid_anchors
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
-from harmonic_tf.models.layers.convolution import Conv2D, make_convolution
+from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.schedules import SINGLE_SHOT
 
@@ -104,12 +104,13 @@ def predict_rows(maps, anchor_shapes, columns, separable=False):
     Returns:
         Dictionary of float32 `(B, A, numbers)`, in the order of `grid_anchors`.
     """
+    kind = SeparableConv2D if separable else Conv2D
     outputs = {key: [] for key in columns}
     for i, (x, shapes) in enumerate(zip(maps, anchor_shapes, strict=True)):
         for key, size in columns.items():
             name = f"{key}_{i}"
-            head = make_convolution(len(shapes) * size, 3, separable, padding="same", name=name)
-            outputs[key].append(layers.Reshape((-1, size), name=f"{name}_rows")(head(x)))
+            rows = kind(len(shapes) * size, 3, padding="same", name=name)(x)
+            outputs[key].append(layers.Reshape((-1, size), name=f"{name}_rows")(rows))
     return {
         key: layers.Concatenate(axis=1, dtype="float32", name=key)(rows)
         for key, rows in outputs.items()

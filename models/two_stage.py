@@ -72,6 +72,7 @@ class TwoStage(Detector):
             them positives of the first.
         proposals: pair of ints. Proposals before NMS, of each level, and after it, of an image.
         harmonize_rpn: bool. Whether the compiled loss is also that of the RPN.
+        separable: bool. Whether the 3x3 convolutions of the pyramid are separable ones.
         **detection: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as
             of `harmonic_tf.models.detector.Detector`.
     """
@@ -93,9 +94,10 @@ class TwoStage(Detector):
         head_batch_size_per_image=512,
         proposals=(2000, 1000),
         harmonize_rpn=False,
+        separable=False,
         **detection,
     ):
-        network, sizes = _network(backbone, levels, filters)
+        network, sizes = _network(backbone, levels, filters, separable)
         features = RegionFeatures(
             sizes[: len(levels)], tuple(backbone.input_shape[1:3]), filters, levels[0]
         )
@@ -133,6 +135,7 @@ class TwoStage(Detector):
                 "head_batch_size_per_image": head_batch_size_per_image,
                 "proposals": tuple(proposals),
                 "harmonize_rpn": harmonize_rpn,
+                "separable": separable,
                 **(settings or {}),
             },
             **detection,
@@ -141,11 +144,11 @@ class TwoStage(Detector):
         self.branch_networks = [branch.network for branch in branches]
 
 
-def _network(backbone, levels, filters):
+def _network(backbone, levels, filters, separable):
     """The network up to the RPN, and (height, width) of its maps, which all have anchors."""
     images = keras.Input(backbone.input_shape[1:], name="images")
     features = pyramid_features(backbone, levels)(images)
-    maps = FeaturePyramid(levels, 0, filters, name="pyramid")(features)
+    maps = FeaturePyramid(levels, 0, filters, separable=separable, name="pyramid")(features)
     maps = [*maps, layers.MaxPooling2D(1, 2, padding="same", name="coarser")(maps[-1])]
     rpn = RPNHead(len(RATIOS), filters, name="rpn")(maps)
     outputs = {"cells": flatten_features(maps), **{f"rpn_{key}": x for key, x in rpn.items()}}
@@ -209,4 +212,4 @@ _TINY = {
     "head_batch_size_per_image": 64,
     "proposals": (200, 100),
 }
-_LITE = {**_TINY, "anchor_sizes": (14, 34, 76, 160), "head_units": 256}
+_LITE = {**_TINY, "anchor_sizes": (14, 34, 76, 160), "head_units": 256, "separable": True}

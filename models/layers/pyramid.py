@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from harmonic_tf.models.layers.convolution import make_convolution
+from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -53,7 +53,8 @@ class FeaturePyramid(layers.Layer):
 
         def convolution(name, size, **settings):
             settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
-            return make_convolution(filters, size, separable and size > 1, name=name, **settings)
+            kind = SeparableConv2D if separable and size > 1 else Conv2D
+            return kind(filters, size, name=name, **settings)
 
         self.laterals = [convolution(f"lateral_{level}", 1) for level in self.levels]
         self.refinements = [convolution(f"output_{level}", 3) for level in self.levels]

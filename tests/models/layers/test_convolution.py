@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from differentiate_layer import output_and_gradients
 
-from harmonic_tf.models.layers.convolution import Conv2D, convolve_same, make_convolution
+from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D, convolve_same
 
 LARGE = (2, 60, 50, 64)
 SMALL = (2, 7, 8, 4)
@@ -105,20 +105,43 @@ def test_weights_of_keras_s_layer_can_be_loaded(tmp_path):
     np.testing.assert_array_equal(networks[1](maps(SMALL)), networks[0](maps(SMALL)))
 
 
-def test_a_separable_convolution_is_one_of_each_channel_then_one_across_them():
-    layer = make_convolution(5, 3, separable=True, kernel_initializer="ones", padding="same")
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_separable_convolution_is_one_of_each_channel_then_one_across_them(normalized):
+    layer = SeparableConv2D(5, 3, normalized=normalized, kernel_initializer="ones")
     seen = maps((1, 4, 6, 2))
     received = layer(seen)
-    own, across, bias = layer.get_weights()
-    assert np.all(across == 1) and not np.any(bias)
+    own, bias = layer.depthwise.kernel, layer.pointwise.bias
+    assert np.all(layer.pointwise.kernel == 1) and not np.any(bias)
     padded = np.pad(seen, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    expected = np.einsum("bhwcij,ijco->bhwo", windows, own)
-    np.testing.assert_allclose(received, np.tile(expected, 5), rtol=1e-5, atol=1e-5)
+    each = np.einsum("bhwcij,ijco->bhwc", windows, own)
+    if normalized:  # new statistics are 0 and 1
+        each = np.maximum(each / np.sqrt(1 + layer.normalization.epsilon), 0)
+    expected = np.repeat(each.sum(axis=-1, keepdims=True), 5, axis=-1)
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_normalized_separable_convolution_learns_alike_from_maps_of_any_scale():
+    layer = SeparableConv2D(5, 3)
+    seen = maps((4, 8, 8, 2))
+    expected, received = (layer(scale * seen, training=True) for scale in (1.0, 1000.0))
+    np.testing.assert_allclose(received, expected, atol=0.02)
+    assert np.std(expected) > 0.1
 
 
 def test_a_new_separable_convolution_keeps_the_variance_of_what_it_sees():
     keras.utils.set_random_seed(0)
-    layer = make_convolution(64, 3, separable=True, kernel_initializer="lecun_normal")
+    layer = SeparableConv2D(64, 3, normalized=False, kernel_initializer="lecun_normal")
     received = layer(maps((4, 32, 32, 64)))
     assert np.std(received) == pytest.approx(1, abs=0.15)
+
+
+def test_the_config_of_a_separable_convolution_is_complete():
+    layer = SeparableConv2D(
+        5, 3, strides=2, padding="valid", activation="relu", kernel_initializer="he_normal",
+        name="separable",
+    )  # fmt: skip
+    again = SeparableConv2D.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert tuple(again(maps((1, 7, 9, 2))).shape) == (1, 3, 4, 5)
+    assert again.compute_output_shape((1, 7, 9, 2)) == (1, 3, 4, 5)

@@ -94,7 +94,7 @@ def test_a_separable_pyramid_is_light_and_stays_so():
     layer = FeaturePyramid(("P3", "P4"), extra_levels=1, filters=4, separable=True)
     shapes = [tuple(x.shape) for x in layer(maps((4, 4), (2, 2)))]
     assert shapes == [(1, 4, 4, 4), (1, 2, 2, 4), (1, 1, 1, 4)]
-    lateral, refinement, extra = 2 * 4 + 4, 9 * 4 + 4 * 4 + 4, 9 * 2 + 2 * 4 + 4
+    lateral, refinement, extra = 2 * 4 + 4, 13 * 4 + 4 * 4 + 4, 13 * 2 + 2 * 4 + 4
     assert layer.count_params() == 2 * lateral + 2 * refinement + extra
     again = FeaturePyramid.from_config(layer.get_config())
     again(maps((4, 4), (2, 2)))
