@@ -102,6 +102,9 @@ def write_bytes(path, content: bytes) -> Path:
 def write_json(path, value, indent: int | None = 2) -> Path:
     """Writes `value` as standard JSON, atomically.
 
+    Half characters, such as Python has for the bytes of a file's name that are no UTF-8, are
+    escaped and read back as they are.
+
     Args:
         path: str or Path. The file to write.
         value: JSON-serialisable. The content; NaN and infinity are no JSON and are refused.
@@ -114,7 +117,6 @@ def write_json(path, value, indent: int | None = 2) -> Path:
         ValueError: If `value` holds NaN or infinity.
     """
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
-    # Half a letter, as in a name that is in no encoding, becomes JSON's own \udce4.
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 

@@ -166,7 +166,7 @@ def _classes(labels):
 def _fingerprint(data):
     content = hashlib.sha256()
     for record in data.records:
-        content.update(f"{record.name}\n".encode("utf-8", "surrogatepass"))
+        content.update(f"{record.name}\n".encode("utf-8", "backslashreplace"))
         content.update(record.objects.boxes.tobytes() + record.objects.classes.tobytes())
     return {
         "split": data.split,

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 
 import pytest
 
@@ -40,8 +41,10 @@ def test_files_are_replaced_whole(tmp_path):
         aside.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"older"
-    write_json(path, {"name": "é"})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "é"}
+    name = "é " + os.fsdecode(b"k\xe4se")  # as Python has names that are no UTF-8
+    write_json(path, {"name": name})
+    assert path.read_bytes() == '{\n  "name": "é k\\udce4se"\n}\n'.encode()
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": name}
     assert [child.name for child in path.parent.iterdir()] == ["file.json"]
 
 

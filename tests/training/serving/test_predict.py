@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_unreadable_images_are_named_and_skipped(folder, tmp_path):
     assert {r["file_name"] for r in predictions.results} == {
         str(folder / f"{i}.png") for i in (0, 1, 3, 4)
     }
+
+
+def test_a_name_that_is_no_utf8_is_written_all_the_same(folder, tmp_path):
+    odd = folder / os.fsdecode(b"k\xe4se.png")
+    try:
+        (folder / "0.png").rename(odd)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    predictions = predict(folder, tmp_path / "out")
+    assert not predictions.problems and len(predictions.images) == len(IMAGES)
+    results = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+    assert results == predictions.results
+    assert str(odd) in {result["file_name"] for result in results}
 
 
 def test_no_readable_image_is_an_error(tmp_path):
