@@ -17,14 +17,8 @@ KEPT = 2
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 _UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RecursionError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+    OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,6 +148,8 @@ def save_model(model, path) -> Path:
 
 
 def _read(path):
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not a .npz file, or not all of one")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
         head, *arrays = (content[f"arr_{index}"] for index in range(len(content.files)))
     about = json.loads(bytes(head))

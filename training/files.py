@@ -134,5 +134,7 @@ def writing_to(folder, hint=""):
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason, file = error.strerror or str(error), error.filename2 or error.filename
+        if isinstance(file, str | Path) and Path(file) != Path(folder):
+            reason += f" ({Path(file).name})"
         raise UserError(f"{folder}: cannot be written to: {reason}{hint}") from error

@@ -86,7 +86,10 @@ def read_labels(folder) -> Labels:
     path = Path(folder) / LABELS_FILE
     try:
         content = json.loads(read_text(path))
-        return Labels(content["class_names"], content["category_ids"])
+        names, ids = content["class_names"], content["category_ids"]
+        if not isinstance(names, list) or not isinstance(ids, list):
+            raise TypeError("expected two lists")
+        return Labels(names, ids)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f'{path}: expected {{"class_names": [...], "category_ids": [...]}}; {error!r}'
@@ -146,13 +149,8 @@ def load_model_and_labels(path):
     try:
         model = keras.saving.load_model(file, compile=False)
     except (
-        OSError,
-        TypeError,
-        ValueError,
-        KeyError,
-        RecursionError,
-        zipfile.BadZipFile,
-    ) as error:
+        OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile, RecursionError,
+    ) as error:  # fmt: skip
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"{file}: not a Keras model that can be loaded: {reason}") from error
     if not hasattr(model, "decode_predictions"):

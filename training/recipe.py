@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import math
 import re
+import reprlib
 import runpy
 import types
 import typing
@@ -25,6 +26,9 @@ _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_nam
 PRESETS = tuple(runpy.run_path(str(_REGISTRY))["PRESETS"])
 # Of a backbone that starts from random weights, or that a preset says nothing of.
 AS_THE_REST = {"freeze_backbone": "none", "backbone_rate": 1.0}
+# Of a wrong value so much is shown.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 100, 100
 
 
 def model_defaults(model: str) -> dict:
@@ -244,14 +248,16 @@ def read_recipe(path) -> Recipe:
         Recipe.
 
     Raises:
-        UserError: If the file is missing, is no YAML mapping, or has an unknown key or a value of
-            the wrong type; names the file and the key.
+        UserError: If the file is missing, is no YAML mapping, or has an unknown key, one twice, an
+            alias, or a value of the wrong type; names the file and the key.
     """
     try:
-        content = yaml.safe_load(read_text(path))
+        content = yaml.load(read_text(path), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # PyYAML's own, and what its dates and numbers raise
         raise UserError(f"{path}: not YAML: {error}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
@@ -264,7 +270,7 @@ def read_recipe(path) -> Recipe:
         if key not in hints:
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"settings are {', '.join(hints)}"
-            raise UserError(f"{path}: unknown setting {key!r}; {hint}")
+            raise UserError(f"{path}: unknown setting {_BRIEF.repr(key)}; {hint}")
         try:
             values[key] = _converted(value, hints[key])
         except (TypeError, ValueError, OverflowError):
@@ -295,10 +301,30 @@ def write_recipe(recipe: Recipe, path) -> Path:
     return write_bytes(path, text.encode("utf-8"))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with each key once, and without aliases: a few lines of them grow without bound."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            line = event.start_mark.line + 1
+            raise UserError(f"line {line}: aliases such as *{event.anchor} are not read")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str):
+                if key.value in seen:
+                    raise UserError(f"line {key.start_mark.line + 1}: {key.value} comes twice")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _require(recipe, field, is_good, expected):
     value = getattr(recipe, field)
     if value is not None and not is_good(value):
-        raise UserError(f"{field}: expected {expected}; received {value!r}")
+        raise UserError(f"{field}: expected {expected}; received {_BRIEF.repr(value)}")
 
 
 def _converted(value, hint):
@@ -341,4 +367,4 @@ def _expectation(hint):
 
 
 def _described(value):
-    return f"{value!r} ({type(value).__name__})"
+    return f"{_BRIEF.repr(value)} ({type(value).__name__})"

@@ -55,7 +55,11 @@ class Record:
             ValueError: If it is something else.
         """
         try:
-            return cls(**{field.name: content[field.name] for field in dataclasses.fields(cls)})
+            values = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+            for field in dataclasses.fields(cls):
+                if not isinstance(values[field.name], field.type):
+                    raise TypeError(f"{field.name}: expected a {field.type.__name__}")
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected the record of a run; {error!r}") from None
 

@@ -248,7 +248,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
         checkpoints.save(loop.variables, loop.epoch, loop.step, about)
 
     say(f"{folder}: {recipe.model} with {recipe.loss} on {', '.join(here['devices'])}")
-    hint = f"; what it holds is kept: make room, then harmonic-tf train --resume {folder}"
+    hint = f"; what it holds is kept: mend that, then harmonic-tf train --resume {folder}"
     with writing_to(folder, hint):
         sweep(folder)
         write_head(folder, recipe, train_data, eval_data, say)
@@ -344,6 +344,16 @@ def _stopped_state(folder):
     except ValueError as error:
         raise UserError(f"{error}; {anew}") from error
     if state is not None:
+        try:
+            Record.read(state.about["record"])
+            for key, kind in (("history", list), ("ended", bool)):
+                if not isinstance(state.about[key], kind):
+                    raise ValueError(f"{key}: expected a {kind.__name__}")
+        except (KeyError, ValueError) as error:
+            reason = f"missing {error}" if isinstance(error, KeyError) else error
+            raise UserError(
+                f"{state.path}: not the checkpoint of a run: {reason}; {anew}"
+            ) from None
         return state
     if (folder / RECORD_FILE).exists():
         raise UserError(f"{folder / CHECKPOINTS}: no checkpoint to go on from; {anew}")

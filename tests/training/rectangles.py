@@ -22,7 +22,9 @@ class RectangleFinder(keras.Model):
     """
 
     num_classes = 3
-    loss_settings = {"classification": "softmax", "box_variance": (0.1, 0.1, 0.2, 0.2)}
+    classification = "softmax"
+    box_variance = (0.1, 0.1, 0.2, 0.2)
+    loss_settings = {"classification": classification, "box_variance": box_variance}
     bounding_box_format = "xyxy"
     has_masks = False
 

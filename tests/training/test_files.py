@@ -65,6 +65,7 @@ def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="cells: cannot be written to: Is a directory; make room"):
-        with writing_to("cells", "; make room"):
-            tmp_path.write_bytes(b"")
+    (tmp_path / "history.csv").mkdir()
+    message = r"cells: cannot be written to: Is a directory \(history.csv\); mend that$"
+    with pytest.raises(UserError, match=message), writing_to("cells", "; mend that"):
+        write_bytes(tmp_path / "history.csv", b"")

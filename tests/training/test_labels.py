@@ -52,8 +52,9 @@ def test_labels_that_do_not_fit_are_refused(names, ids, message):
         "[]",
         "{}",
         '{"class_names": ["a"]}',
-        100_000 * "[",
-        '{"class_names": ["a"], "category_ids": [Infinity]}',
+        '{"class_names": ["a", "b"], "category_ids": [Infinity, 1]}',
+        '{"class_names": "ab", "category_ids": [1, 2]}',
+        pytest.param(50_000 * "[", id="deep"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, content):
@@ -107,8 +108,13 @@ def test_paths_without_a_model_are_named(tmp_path):
         load_model_and_labels(tmp_path)
     with zipfile.ZipFile(tmp_path / "archive.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    with pytest.raises(ValueError, match="archive.keras: not a Keras model that can be loaded"):
-        load_model_and_labels(tmp_path / "archive.keras")
+    with zipfile.ZipFile(tmp_path / "deep.keras", "w") as archive:
+        for name, content in (("config", 50_000 * "["), ("metadata", "{}")):
+            archive.writestr(f"{name}.json", content)
+        archive.writestr("model.weights.h5", "")
+    for name in ("archive", "deep"):
+        with pytest.raises(ValueError, match=f"{name}.keras: not a Keras model that can be loaded"):
+            load_model_and_labels(tmp_path / f"{name}.keras")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match="expected a detector.*received a Sequential"):
         load_model_and_labels(tmp_path / "other.keras")

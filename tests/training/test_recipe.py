@@ -69,6 +69,19 @@ def test_numbers_as_people_write_them(tmp_path):
         ("freeze_batch_norm: 1", "freeze_batch_norm: expected true or false or null"),
         ("- epochs", r"expected lines of `setting: value`; received \['epochs'\] \(list\)"),
         ("a: [", "not YAML"),
+        ("data: 2020-13-45", "not YAML: month must be in 1..12"),
+        ("seed: " + 5000 * "7", "not YAML: Exceeds the limit"),
+        ("seed: !!int ''", "not YAML"),
+        ("seed: [" * 5000, "not YAML"),
+        ("seed: 1\nepochs: 2\nseed: 2", "line 3: seed comes twice"),
+        ("val_seed: &a 1\nseed: *a", r"line 2: aliases such as \*a are not read"),
+        ("<<: [&a {seed: 1}, *a]", r"line 1: aliases such as \*a are not read"),
+        ("seed: " + 1000 * "x", r"seed: expected a whole number; received '.{98}' \(str\)$"),
+        (
+            "seed: [[[x], y], z]",
+            r"seed: expected a whole number; received \[\[\[...\], 'y'\], 'z'\]",
+        ),
+        (1000 * "x" + ": 1", "unknown setting '.{98}'; settings are"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path, text, message):

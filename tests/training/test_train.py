@@ -324,6 +324,30 @@ def test_without_a_checkpoint_a_run_that_was_begun_does_not_start_again(stopped)
         resume(folder)
 
 
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({}, "missing 'record'"),
+        ({"record": "x"}, "expected the record of a run"),
+        ({"record": {"recipe": 1}}, "expected the record of a run"),
+        (
+            {"record": {"recipe": {}, "labels": {}, "data": {}, "sessions": "x"}},
+            r"expected the record of a run; TypeError\('sessions: expected a list'\)",
+        ),
+        (
+            {"record": {"recipe": {}, "labels": {}, "data": {}, "sessions": []}, "history": 3},
+            "history: expected a list",
+        ),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named(tmp_path, about, reason):
+    write_recipe(RECIPE, tmp_path / "recipe.yaml")
+    (tmp_path / "checkpoints").mkdir()
+    Checkpoints(tmp_path / "checkpoints").save([], 1, 0, about)
+    with pytest.raises(UserError, match=f"npz: not the checkpoint of a run: {reason}.*start anew"):
+        resume(tmp_path)
+
+
 def test_a_folder_with_nothing_but_a_recipe_is_a_run_to_begin(tmp_path):
     write_recipe(replace(RECIPE, epochs=1), tmp_path / "recipe.yaml")
     assert resume(tmp_path, extras=False).finished

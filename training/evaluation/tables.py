@@ -24,6 +24,8 @@ def metrics_table(evaluation: Evaluation) -> Group:
     ignored = [f"{counts[kind]} {kind}" for kind in ("crowd", "difficult") if counts[kind]]
     if ignored:
         title += f"; ignored: {', '.join(ignored)}"
+    if not counts["objects"]:
+        title += "\nno AP: there is no object that counts"
     if counts["without_mask"]:
         title += f"\nno segm AP: {counts['without_mask']} objects have no mask"
     style = {"box": box.SIMPLE_HEAD, "header_style": "bold", "padding": 0, "collapse_padding": True}

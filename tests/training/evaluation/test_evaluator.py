@@ -200,5 +200,12 @@ def test_table_shows_each_number(result):
     result = dataclasses.replace(result, counts={**result.counts, "objects": 5, "difficult": 1})
     text = table_of(result)
     assert "5 images, 5 objects; ignored: 1 difficult" in text
+    assert "no AP" not in text
     for word in ("AP75", "small", "mean p", "green", "100.0", f"{result.mean_p:.3f}"):
         assert word in text
+
+
+def test_table_says_why_there_is_no_ap(result):
+    result = dataclasses.replace(result, counts={**result.counts, "objects": 0, "crowd": 5})
+    text = table_of(result)
+    assert "0 objects; ignored: 5 crowd" in text and "no AP: there is no object" in text
