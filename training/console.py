@@ -1,10 +1,36 @@
 """Where the program speaks: text as it is, for names may hold what `rich` takes for markup."""
 
+import re
+
 from rich.console import Console
+from rich.segment import Segment
+
+# Control characters but for tab and line feed, and half characters, which no terminal takes.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text) -> str:
+    """Text with its control characters escaped: a terminal obeys those of a file's name, too.
+
+    Example:
+
+    >>> printable("lid" + chr(27) + "[2J")
+    'lid\\\\x1b[2J'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+class _PlainConsole(Console):
+    def render_str(self, text, **settings):  # before columns are measured
+        return super().render_str(printable(text), **settings)
+
+    def render(self, renderable, options=None):
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def plain_console(**settings) -> Console:
-    """A `rich` console that prints square brackets and colons as they are.
+    """A `rich` console that prints brackets and colons as they are, and `printable` names.
 
     Args:
         **settings: arguments of `rich.console.Console`.
@@ -14,7 +40,7 @@ def plain_console(**settings) -> Console:
     >>> plain_console().print("lid [/closed] :smile:")
     lid [/closed] :smile:
     """
-    return Console(markup=False, emoji=False, highlight=False, **settings)
+    return _PlainConsole(markup=False, emoji=False, highlight=False, **settings)
 
 
 def line_console() -> Console:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from harmonic_tf.training.cli.quiet import import_tensorflow
+from harmonic_tf.training.console import plain_console, printable
 from harmonic_tf.training.errors import UserError, as_user_error
 from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.files import writing_to
@@ -104,7 +105,6 @@ class Evaluate:
         import_tensorflow()
 
         from harmonic_tf.training.build import load_to_evaluate
-        from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.environment import devices
         from harmonic_tf.training.evaluation.evaluator import Evaluator, write_metrics
         from harmonic_tf.training.evaluation.tables import merged_table, metrics_table
@@ -129,9 +129,9 @@ class Evaluate:
                 reason = f"has no objects of the classes {list(names)}"
                 raise UserError(f"{data.name} {data.split} {reason}")
         for note in dict.fromkeys(note for data in sources for note in data.notes):
-            print(note)
+            print(printable(note))
         for place, (split, data) in enumerate(zip(splits, sources, strict=True)):
-            print(f"{data_summary(data)}; on {', '.join(devices())}")
+            print(printable(f"{data_summary(data)}; on {', '.join(devices())}"))
             with as_user_error():
                 if several:
                     result = MultiScaleEvaluator(model, views, data, self.merge, self.batch_size)()
@@ -143,7 +143,7 @@ class Evaluate:
             if self.output:
                 folder = split_folder(self.output, split) if place else self.output
                 with writing_to(self.output):
-                    print(write_metrics(evaluation, folder / "metrics.json"))
+                    print(printable(write_metrics(evaluation, folder / "metrics.json")))
 
     def _recipe(self) -> Recipe:
         """What to evaluate on; of the run's own data the same part as while it was trained."""
@@ -235,8 +235,9 @@ class Predict:
                 model, self.images, labels, self.output, self.score_threshold, self.batch_size
             )
         for problem in found.problems:
-            print(f"skipped {problem}", file=sys.stderr)
-        print(f"{len(found.images)} images and {len(found.results)} results in {self.output}")
+            print(printable(f"skipped {problem}"), file=sys.stderr)
+        counts = f"{len(found.images)} images and {len(found.results)} results"
+        print(printable(f"{counts} in {self.output}"))
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Export:
             recipe = self.model / "recipe.yaml"
             name = self.name or self.model.resolve().stem
             recipe = recipe if recipe.is_file() else None
-            print(export_model(model, labels, self.output, name, recipe=recipe))
+            print(printable(export_model(model, labels, self.output, name, recipe=recipe)))
 
 
 @dataclass(frozen=True)
@@ -290,11 +291,6 @@ class Data:
     """With --convert: links to the images of the source, or copies."""
 
     def __call__(self):
-        import_tensorflow()
-        if self.convert is not None:
-            self._convert()
-            return
-        from harmonic_tf.training.console import plain_console
         from harmonic_tf.training.data import load_data, print_summary
         from harmonic_tf.training.data.summary import print_common
         from harmonic_tf.training.visualization.data_figures import save_data_figures
@@ -303,33 +299,8 @@ class Data:
         with as_user_error():
             data = load_data(self.source, "train", self.split)
         print_summary(data, plain_console())
-        if self.split is None:
-            try:
-                eval_data = load_data(self.source, "eval", class_names=data.class_names)
-                print_common(data, eval_data, plain_console())
-            except ValueError as error:
-                print(f"nothing to evaluate on: {error}")
-        with writing_to(self.output):
-            print(f"contact sheet: {save_contact_sheet(data, self.output / 'contact_sheet.png')}")
-            problems = save_problem_sheet(data, self.output / "problems.png")
-            if problems is not None:
-                print(f"images with problems: {problems}")
-            for figure in save_data_figures(data, self.output):
-                print(f"figure: {figure}")
-
-    def _convert(self):
-        from harmonic_tf.training.data.convert import convert
-
-        with as_user_error(), writing_to(self.output):
-            found = convert(self.source, self.convert, self.output, self.split, self.images)
-        for problem in found.problems:
-            print(f"left out {problem}", file=sys.stderr)
-        for what in found.lost:
-            print(f"{self.convert} cannot say: {what}")
-        for split, data in found.splits.items():
-            objects = sum(len(record.objects) for record in data.records)
-            print(f"{split}: {len(data)} images, {objects} objects")
-        print(f"written to {self.output}; read it as {self.convert}:{self.output}")
+        sheet = save_contact_sheet(data, self.output / "contact_sheet.png")
+        print(printable(f"contact sheet: {sheet}"))
 
 
 COMMANDS = {

@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import subcommand
 
 from harmonic_tf.training.cli.commands import COMMANDS, Train
+from harmonic_tf.training.console import printable
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import read_recipe
 
@@ -42,7 +43,7 @@ def main(arguments=None):
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f"harmonic-tf: {error}", file=sys.stderr)
+        print(f"harmonic-tf: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if debug:

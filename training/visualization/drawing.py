@@ -5,6 +5,8 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from harmonic_tf.training.console import printable
+
 # Okabe and Ito's colours, which colour-blind people tell apart, and three more for many classes.
 PALETTE = (
     (230, 159, 0),
@@ -75,7 +77,7 @@ def draw_boxes(image, boxes, classes, class_names, scores=None, ground_truth=Non
     for index in order:
         draw.rectangle(_ordered(boxes[index]), outline=class_color(classes[index]), width=width)
     for index in order:
-        text = class_names[int(classes[index])]
+        text = printable(" ".join(class_names[int(classes[index])].split()))
         if scores is not None:
             text += f" {float(scores[index]):.2f}"
         _label(draw, canvas.size, boxes[index], text, class_color(classes[index]), font, width)

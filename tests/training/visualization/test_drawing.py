@@ -63,6 +63,15 @@ def test_a_label_wider_than_the_image_is_no_error():
     draw_boxes(BLACK, [[10, 10, 40, 40]], [0], ["long " * 40], [0.5])
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\r\n b", "\n"])
+def test_a_name_with_a_line_break_is_one_line(name):
+    one, other = (
+        draw_boxes(np.zeros((300, 600, 3), "uint8"), [[10, 40, 99, 99]], [0], [text])
+        for text in (name, " ".join(name.split()))
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_masks_are_filled_and_outlined_in_the_colour_of_their_class():
     mask = np.zeros((500, 600), bool)
     mask[200:300, 100:180] = True
