@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from harmonic_tf.metrics import InconsistencyCoefficient, MeanScore
 from harmonic_tf.training.data import eval_batches, network_boxes
+from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.evaluation.average_precision import coco_metrics
 from harmonic_tf.training.evaluation.detections import check_detector, coco_results, to_original
 from harmonic_tf.training.files import write_json
@@ -97,7 +98,8 @@ class Evaluator:
             loss_inputs = model.loss_inputs(raw, targets)
             self.inconsistency.update_state(targets, loss_inputs)
             self.mean_score.update_state(targets, loss_inputs)
-            return to_original(model.decode_predictions(raw, images), **geometry)
+            found = to_original(model.decode_predictions(raw, images), **geometry)
+            return found, _all_finite(raw)
 
         return step
 
@@ -110,6 +112,9 @@ class Evaluator:
 
         Returns:
             Evaluation.
+
+        Raises:
+            UserError: If what the model returns is not finite.
         """
         self.inconsistency.reset_state()
         self.mean_score.reset_state()
@@ -140,7 +145,13 @@ class Evaluator:
             "offset": batch["offset"],
             "size": batch["original_size"],
         }
-        return self._step(batch["images"], objects, geometry)
+        found, finite = self._step(batch["images"], objects, geometry)
+        if not finite:
+            raise UserError(
+                "what the model returns is NaN or infinite, so there is nothing to measure; train "
+                "it anew with a lower learning rate or a smaller clip norm"
+            )
+        return found
 
 
 def evaluation_of(image_ids, ground_truth, detections, labels, aic, mean_p) -> Evaluation:
@@ -191,6 +202,7 @@ def evaluate_model(model, data, batch_size=8, progress=True) -> Evaluation:
     Raises:
         ValueError: If model and data have different numbers of classes, or the model takes
             images of any size.
+        UserError: If what the model returns is not finite.
 
     Example:
 
@@ -280,6 +292,12 @@ def _counts(image_ids, ground_truth, detections):
         "detections": len(detections),
         "without_mask": sum(not item.get("segmentation", True) for item in ground_truth),
     }
+
+
+def _all_finite(outputs):
+    outputs = [tf.convert_to_tensor(output) for output in tf.nest.flatten(outputs)]
+    floats = [output for output in outputs if output.dtype.is_floating]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(output)) for output in floats])
 
 
 def _finite(value):

@@ -16,6 +16,7 @@ from rectangles import (
 )
 from rich.console import Console
 
+from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.evaluation.average_precision import METRICS
 from harmonic_tf.training.evaluation.evaluator import Evaluator, evaluate_model, write_metrics
 from harmonic_tf.training.evaluation.tables import metrics_table
@@ -209,3 +210,13 @@ def test_table_says_why_there_is_no_ap(result):
     result = dataclasses.replace(result, counts={**result.counts, "objects": 0, "crowd": 5})
     text = table_of(result)
     assert "0 objects; ignored: 5 crowd" in text and "no AP: there is no object" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_of_finite_weights_whose_outputs_are_not_is_refused(value):
+    class Broken(RectangleFinder):
+        def call(self, images, training=False):
+            return {**super().call(images), "more": value * images}
+
+    with pytest.raises(UserError, match="what the model returns is NaN or infinite"):
+        evaluate_model(Broken(), rectangle_data(IMAGES), 2, progress=False)
