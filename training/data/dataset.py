@@ -92,7 +92,7 @@ class Sample:
         objects: Objects. None of them is a negative image, and stays in the data.
         orientation: int, 1 to 8. EXIF's: how the stored pixels are to be turned.
         with_pillow: bool. TensorFlow does not decode it as a viewer shows it.
-        digest: str. Hash of the file's bytes, empty if it is not known.
+        digest: str. Hash of the bytes that were checked, empty if it is not known.
         mask_scale: (float, float), (x, y). The image's pixels for a pixel of the image that the
             objects' segmentations were drawn on.
     """
@@ -123,22 +123,13 @@ class Sample:
         """The encoded image for the pipeline, which turns it by `orientation` if it is a JPEG.
 
         Raises:
-            Unusable: the bytes are not those that were checked.
+            Unusable: it is not what was checked.
             OSError: it cannot be read.
         """
         content = self.stored()
         if self.digest and digest_of(content) != self.digest:
             raise Unusable("the image file was changed after it was checked")
         return as_bmp(content) if self.with_pillow else content
-
-
-def stamp_of(file: Path) -> tuple[int, int] | None:
-    """A file's size and time of change in nanoseconds; None if there is no such file."""
-    try:
-        status = file.stat()
-    except (OSError, ValueError):  # ValueError: no file can have such a name
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import PIL
 
-from harmonic_tf.training.data.dataset import stamp_of
 from harmonic_tf.training.data.images import Header, read_header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.progress import progress_bar
@@ -57,6 +56,15 @@ def read_headers(files: Sequence[Path]) -> list[Header | Unusable]:
                 fresh = []
         cache.add(fresh)
     return known
+
+
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    """A file's size and time of change in nanoseconds; None if there is no such file."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: no file can have such a name
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def try_header(encoded: Path | bytes) -> Header | Unusable:

@@ -436,6 +436,21 @@ def test_images_that_break_later_are_named_and_do_not_stop(tmp_path, caplog, har
     assert len(caplog.records) == 2 and "a grey image without objects" in caplog.text
 
 
+def test_a_bit_that_turns_between_two_processes_is_named(tmp_path):
+    root, _ = mixed(tmp_path)
+    file = root / "train2017/b.png"
+    load_data(f"coco:{root}")
+    content, status = bytearray(file.read_bytes()), file.stat()
+    content[content.index(b"IDAT") + 20] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    data = load_data(f"coco:{root}")
+    images, _ = next(iter(train_batches(data, (60, 80), 5)(0)))
+    assert (images.numpy() == 127).all(axis=(1, 2, 3)).sum() == 1
+    ((named, reason),) = [(p.file, p.reason) for p in data.broken]
+    assert named == str(file) and reason == "the image file was changed after it was checked"
+
+
 def test_an_image_that_was_only_touched_is_used(tmp_path):
     root, _ = mixed(tmp_path)
     data = load_data(f"coco:{root}")
