@@ -1,5 +1,6 @@
 """COCO's JSON files: in COCO's own folders, in those of Roboflow and CVAT, and alone."""
 
+import collections
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -74,16 +75,17 @@ def load_coco(
     part, log = parts[split], problem_log
     file = part.file
     content = _read(file)
-    categories = _entries(content, "categories", ("id", "name"), log, file)
+    categories, unclear = _entries(content, "categories", ("id", "name"), log, file)
     categories = _without_heading(categories, content, class_names or (), log)
     class_names, category_ids, label_of = _classes(categories, class_names)
-    images = _entries(content, "images", ("id", "file_name"), log, file)
+    label_of |= dict.fromkeys(unclear)
+    images, unclear = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
-    annotations_of = _annotations_by_image(content, number_of, log, file)
-    content.clear()  # Annotations are let go of one by one: together they may be gigabytes.
+    annotations_of = _annotations_by_image(content, number_of, unclear, log, file)
     places = []
     for image in images:
         with log.naming(file, f"image {image['id']}"):
+            _check_clear(image["id"], unclear)
             places.append((image, _image_file(part, str(image["file_name"]), anywhere)))
     records = []
     headers = read_headers([place for _, place in places])
@@ -150,8 +152,11 @@ def _read(file: Path) -> dict:
     return content
 
 
-def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path) -> list[dict]:
-    """A list's entries that have what they need, each with an id of its own in one form."""
+def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path):
+    """A list's entries that have what they need, each with an id of its own in one form.
+
+    Told, too, are the ids that entries of several names share.
+    """
     kept = []
     for place, entry in enumerate(content[part], 1):
         with log.naming(file):
@@ -159,14 +164,15 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
             if missing:
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
             kept.append({**entry, "id": values.identifier(entry["id"])})
-    meanings: dict[Identifier, dict] = {}
-    for entry in kept:
-        meanings.setdefault(entry["id"], {})[str(entry[keys[1]])] = True
-    for identifier, names in meanings.items():
-        if len(names) > 1:  # None is right: all go, and what refers to them is unknown.
-            log.add(file, None, f"ambiguous id: {identifier!r} of {part} is {' and '.join(names)}")
-    kept = [entry for entry in kept if len(meanings[entry["id"]]) == 1]
-    return unique(kept, log, file, key=lambda entry: entry["id"])
+    named = {(entry["id"], str(entry[keys[1]])) for entry in kept}
+    uses = collections.Counter(identifier for identifier, _ in named)
+    unclear = {identifier for identifier, count in uses.items() if count > 1}
+    return unique(kept, log, file, key=lambda entry: entry["id"]), unclear
+
+
+def _check_clear(image_id: Identifier, unclear: set):
+    if image_id in unclear:
+        raise Unusable(f"ambiguous image: several files are listed with id {image_id}")
 
 
 def _without_heading(
@@ -215,7 +221,9 @@ def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
     return names, tuple(id_of[name] for name in names), label_of
 
 
-def _annotations_by_image(content: dict, known, log: ProblemLog, file: Path) -> dict:
+def _annotations_by_image(
+    content: dict, known, unclear: set, log: ProblemLog, file: Path
+) -> dict:
     """The annotations of each image, with their places in the file."""
     by_image: dict[Identifier, list] = {}
     for number, entry in enumerate(content["annotations"], 1):
@@ -225,6 +233,7 @@ def _annotations_by_image(content: dict, known, log: ProblemLog, file: Path) -> 
             image_id = values.identifier(entry["image_id"])
             if image_id not in known:
                 raise Unusable(f"unknown image: id {entry['image_id']}")
+            _check_clear(image_id, unclear)
             by_image.setdefault(image_id, []).append((number, entry))
     return by_image
 
@@ -251,6 +260,8 @@ def _annotation(
     category = values.identifier(entry.get("category_id"))
     if category not in label_of:
         raise Unusable(f"unknown class: category id {entry.get('category_id')}")
+    if label_of[category] is None:
+        raise Unusable(f"ambiguous class: several names are listed with category id {category}")
     class_index = log.class_index(label_of[category], class_names)
     try:
         x, y, box_width, box_height = (float(value) for value in entry["bbox"])

@@ -125,11 +125,12 @@ def test_bad_images_are_left_out_and_named(tmp_path):
     data = load_data(f"coco:{root}")
     assert data.image_names == ("x.jpg",)
     assert {p.kind for p in data.problems} == {
-        "ambiguous id",
+        "id listed twice",
+        "ambiguous image",
         "missing image file",
         "size in the annotations is not the image's",
     }
-    with pytest.raises(BadDataError, match="3 problem"):
+    with pytest.raises(BadDataError, match="4 problem"):
         load_data(f"coco:{root}", on_bad_data="error")
 
 
@@ -316,27 +317,26 @@ def test_left_out_classes_are_told_the_most_frequent_first(tmp_path):
     assert data.other_classes == ("cat", "dog")
 
 
-def test_a_category_id_of_two_classes_is_none_and_a_copy_is_named(tmp_path):
-    names = {1: ("dog", "cat"), 2: ("car", "car")}
-    categories = [{"id": i, "name": name} for i, both in names.items() for name in both]
-    annotations = [{"image_id": 7, "category_id": i, "bbox": [1, 1, 4, 4]} for i in names]
+def test_a_category_id_listed_twice_is_named(tmp_path):
+    categories = [{"id": 1, "name": "dog"}, {"id": 1, "name": "cat"}]
+    categories.append({"id": 2, "name": "cow"})
+    annotations = [{"image_id": 7, "category_id": i, "bbox": [1, 1, 4, 4]} for i in (1, 2)]
     data = load_data(f"coco:{write_coco(tmp_path, IMAGES, annotations, categories)}")
     assert [p.reason for p in data.problems] == [
-        "ambiguous id: 1 of categories is dog and cat",
-        "id listed twice: 2, entries 1 and 2",
-        "unknown class: category id 1",
+        "id listed twice: 1, entries 1 and 2",
+        "ambiguous class: several names are listed with category id 1",
     ]
-    assert (data.class_names, data.category_ids) == (("car",), (2,))
+    assert (data.class_names, data.category_ids) == (("dog", "cow"), (1, 2))
     objects = {record.image_id: record.objects for record in data.records}
-    assert objects[7].classes.tolist() == [0]
+    assert objects[7].classes.tolist() == [1]
 
 
-def test_an_image_id_of_two_files_is_none(tmp_path):
-    images = [*IMAGES, {"id": 7, "file_name": "z.jpg"}]
-    annotations = [annotation(1), annotation(2, image=7)]
+@pytest.mark.parametrize("second, used", [("z.jpg", []), ("y.jpg", ["y.jpg"])])
+def test_annotations_of_an_image_id_of_two_files_are_left_out(tmp_path, second, used):
+    images = [*IMAGES, {"id": 7, "file_name": second}]
+    annotations = [*ANNOTATIONS, annotation(3, image=7)]
     data = load_data(f"coco:{write_coco(tmp_path, images, annotations, CATEGORIES)}")
-    assert [p.reason for p in data.problems] == [
-        "ambiguous id: 7 of images is y.jpg and z.jpg",
-        "unknown image: id 7",
-    ]
-    assert data.image_names == ("x.jpg",) and len(data.records[0].objects) == 1
+    assert list(data.image_names) == ["x.jpg", *used]
+    assert sum(len(record.objects) for record in data.records) == 2 + len(used)
+    ambiguous = [p.object for p in data.problems if p.kind == "ambiguous image"]
+    assert ambiguous == ([] if used else ["annotation 3", "image 7"])
