@@ -221,9 +221,7 @@ def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
     return names, tuple(id_of[name] for name in names), label_of
 
 
-def _annotations_by_image(
-    content: dict, known, unclear: set, log: ProblemLog, file: Path
-) -> dict:
+def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, file: Path) -> dict:
     """The annotations of each image, with their places in the file."""
     by_image: dict[Identifier, list] = {}
     for number, entry in enumerate(content["annotations"], 1):
