@@ -100,7 +100,7 @@ def write_bytes(path, content: bytes) -> Path:
 
 
 def write_json(path, value, indent: int | None = 2) -> Path:
-    """Writes `value` as standard JSON, atomically.
+    """Writes `value` as standard JSON, atomically; names that are no text come back as they were.
 
     Half characters, such as Python has for the bytes of a file's name that are no UTF-8, are
     escaped and read back as they are.

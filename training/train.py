@@ -406,8 +406,8 @@ def write_head(folder, recipe, train_data, eval_data, say):
     # Both parts of a source without splits name all that is wrong with it.
     problems = tuple(dict.fromkeys((*train_data.problems, *eval_data.problems)))
     if problems:
-        text = f"{problem_report(problems)}\n".encode("utf-8", "backslashreplace")
-        report = write_bytes(folder / "problems.txt", text)
+        content = f"{problem_report(problems)}\n".encode("utf-8", "backslashreplace")
+        report = write_bytes(folder / "problems.txt", content)
         say(f"  what was left out is listed in {report}")
 
 

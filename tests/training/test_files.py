@@ -32,6 +32,11 @@ def test_text_is_read_by_its_mark_else_as_utf8_else_as_latin1(tmp_path, content)
     assert read_text(tmp_path / "file") == "été"
 
 
+def test_names_that_are_no_text_come_back_as_they_were(tmp_path):
+    names = ["k\udce4se.png", "狗", "\ud83d"]
+    assert json.loads(read_text(write_json(tmp_path / "names.json", names))) == names
+
+
 def test_files_are_replaced_whole(tmp_path):
     path = tmp_path / "a" / "file.json"
     write_bytes(path, b"older")

@@ -22,6 +22,7 @@ import harmonic_tf
 from harmonic_tf.training import train as train_module
 from harmonic_tf.training.build import load_both
 from harmonic_tf.training.checkpoints import Checkpoints
+from harmonic_tf.training.cli.program import main
 from harmonic_tf.training.environment import devices
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.evaluation.average_precision import METRICS
@@ -495,3 +496,22 @@ def test_data_without_splits_is_parted_and_that_is_said(tmp_path, monkeypatch, c
     text = capsys.readouterr().out
     for part in ("'all' is parted", "cells all, 80 % to train on: ", "20 % to evaluate on: "):
         assert part in text
+
+
+def test_files_whose_names_are_no_text_are_trained_on_and_named(tmp_path, capsys):
+    names = ("k\udce4se.png", "g\udcf6ne.png")
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    annotations = 4 * [{"image_id": 0, "category_id": 1, "bbox": [10, 10, 40, 40]}]
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (80, 60)).save(tmp_path / split / names[0])
+        content = {"images": images, "annotations": annotations}
+        file = tmp_path / f"annotations/instances_{split}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({**content, "categories": [{"id": 1, "name": "dog"}]}))
+    with pytest.raises(SystemExit) as end:
+        main(["data", f"coco:{tmp_path}"])
+    assert not end.value.code and r"g\udcf6ne.png" in capsys.readouterr().out
+    recipe = replace(RECIPE, data=f"coco:{tmp_path}", epochs=1, batch_size=1, evaluate_every=1)
+    run = train(recipe, tmp_path / "run", extras=False)
+    assert run.finished and r"g\udcf6ne.png" in (run.folder / "problems.txt").read_text()

@@ -35,6 +35,8 @@ def main(arguments=None):
         if hasattr(stream, "reconfigure"):  # A name may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with contextlib.suppress(AttributeError):  # a notebook's output takes any text
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be none
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:

@@ -82,7 +82,8 @@ def load_data(
         DetectionData.
 
     Raises:
-        ValueError: a spec, role or split that does not exist, or no image is left.
+        ValueError: a spec, role or split that does not exist, a class that is no text or is asked
+            for twice, or no image is left.
         BadDataError: with "error", if there is any problem; always, if the source cannot be read.
 
     Example:
@@ -101,8 +102,9 @@ def load_data(
     problem_log = ProblemLog()
     read_as = role if val_fraction is None else "train"
     names = None if class_names is None else tuple(class_names)
-    with _without_garbage_collection():
-        data = SOURCES[kind].load(argument, read_as, split, names, problem_log)
+    for name in names or ():
+        if names.count(name) > 1:
+            raise ValueError(f"class_names: {name!r} is named twice.")
     data = dataclasses.replace(
         data,
         problems=tuple(problem_log.problems),
@@ -110,6 +112,9 @@ def load_data(
         other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
         notes=(*([f"{asked} is read as {kind}"] if asked != spec else []), *problem_log.notes),
     )
+    for name in data.class_names:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(f"{spec}: the class {name!r} is no text.")
     if data.problems and (on_bad_data == "error" or not data.records):
         raise BadDataError(data.problems)
     if not data.records:

@@ -69,5 +69,7 @@ def _key(record) -> str:
 
 def _place(key: str, seed: int) -> float:
     """Where an image stands between 0 and 1."""
-    digest = hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        f"{seed} {key}".encode("utf-8", "backslashreplace"), digest_size=8
+    ).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -61,7 +61,9 @@ def _xml_text(content: bytes) -> str:
     name = declared[1].decode("ascii") if declared else "utf-8"
     try:
         encoding = codecs.lookup(name).name
-        return content.decode(LARGER.get(encoding, encoding))
+        text = content.decode(LARGER.get(encoding, encoding))
+        text.encode("utf-8")  # Some encodings let halves of characters through.
+        return text
     except LookupError:
         raise Unusable(f"malformed XML: unknown encoding {name!r}") from None
     except UnicodeError as error:

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from folders import write_coco
 
 from harmonic_tf.training.data import Problem, absolute_spec, load_data, problem_report
 from harmonic_tf.training.data.dataset import Annotation, Objects
@@ -19,6 +20,15 @@ def test_unknown_role_and_policy():
         load_data("shapes", role="test")
     with pytest.raises(ValueError, match="on_bad_data must be one of"):
         load_data("shapes", on_bad_data="ignore")
+
+
+@pytest.mark.parametrize("label, asked", [("\ud83d", None), ("dog", ("dog", "dog"))])
+def test_classes_that_are_no_text_or_asked_for_twice_are_refused(tmp_path, label, asked):
+    root = write_coco(tmp_path, [{"id": 1, "file_name": "x.jpg"}], [], [{"id": 1, "name": label}])
+    with pytest.raises(
+        ValueError, match=r"'dog' is named twice" if asked else r"'\\ud83d' is no t"
+    ):
+        load_data(f"coco:{root}", class_names=asked)
 
 
 def test_loading_needs_no_tensorflow():

@@ -74,10 +74,9 @@ def load_voc(
         xml_file = part.annotations / f"{name}.xml"
         with problem_log.naming(xml_file):
             values.check_inside(root, xml_file, "the list must name images of this folder")
-            values.check_inside(
-                part.images, image_of(name), "the list must name images of this folder"
-            )
-            found.append((xml_file, _tree(xml_file), image_of(name)))
+            image_file = image_of(name)
+            values.check_inside(part.images, image_file, f"images lie in {part.images.name}")
+            found.append((xml_file, _tree(xml_file), image_file))
     records = []
     headers = read_headers([image_file for _, _, image_file in found])
     for (xml_file, tree, image_file), header in zip(found, headers, strict=True):
@@ -85,7 +84,7 @@ def load_voc(
             if isinstance(header, Unusable):
                 raise header
             objects = _objects(xml_file, tree, header, class_names, problem_log)
-            name = image_file.relative_to(part.images).as_posix()
+            name = Path(os.path.relpath(image_file, part.images)).as_posix()
             records.append(Sample.of(name, len(records), header, image_file, objects))
     return DetectionData(
         name=root.resolve().name,
@@ -144,12 +143,19 @@ def _image_id(part: Part, line: str) -> str:
     return line.removesuffix(last).strip()
 
 
+def _tree(file: Path) -> Element:
+    tree = read_xml(file)
+    if tree.tag != "annotation":
+        raise Unusable(f"malformed XML: expected <annotation>, received <{tree.tag}>")
+    return tree
+
+
 def _all_class_names(folders: set[Path]) -> tuple[str, ...]:
     """Every class name in the folders, sorted. Files that do not parse are reported later."""
     names = set()
     for file in (file for folder in folders for file in folder.rglob("*.xml")):
         try:
-            names.update(_label(node) for node in read_xml(file).iterfind("object"))
+            names.update(_label(node) for node in _tree(file).iterfind("object"))
         except Unusable:
             continue
     return tuple(sorted(names - {""}))

@@ -192,6 +192,10 @@ def test_gbk_under_the_name_of_gb2312(tmp_path):
         (declared("utf-8", "狗").encode("gbk"), "not utf-8"),
         (b"<annotation><object>", "no element found|mismatched|unclosed"),
         (b"", "no element found"),
+        (b"<html><object><name>cow</name></object></html>", "expected <annotation>.*<html>"),
+        (declared("unicode_escape", r"\ud800").encode(), "not unicode_escape.*surrogates"),
+        (declared("raw_unicode_escape", r"\ud800").encode(), "not raw_unicode_escape.*surrogates"),
+        (declared("utf-7", "+2AA-").encode(), "not utf-7.*surrogate"),
         (b'<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares entities"),
         (
             b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
@@ -267,6 +271,17 @@ def test_ids_that_lead_out_of_the_folder_are_refused(tmp_path):
     data = load_data(f"voc:{root}")
     assert data.image_names == ("a.jpg",)
     assert [p.kind for p in data.problems] == ["file name leads out of the folder"]
+
+
+def test_an_absolute_id_is_used_in_the_folder_of_images_only(tmp_path):
+    root = write_voc(tmp_path / "pets", {"a": DOG}, {"train": ["a", f"{tmp_path}/pets/extra/b"]})
+    (root / "extra").mkdir()
+    (root / "extra/b.xml").write_text(voc_xml(DOG[0]))
+    picture().save(root / "extra/b.jpg")
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("a.jpg",)
+    (problem,) = data.problems
+    assert problem.file.endswith("extra/b.xml") and "images lie in JPEGImages" in problem.reason
 
 
 def turned(root, name, orientation):
