@@ -11,14 +11,7 @@ import pytest
 import harmonic_tf
 from harmonic_tf import adapters, losses, models
 
-PACKAGES = [
-    f"harmonic_tf.{name}" for name in ("losses", "ops", "models", "models.adapters")
-]
-    "harmonic_tf.losses",
-    "harmonic_tf.ops",
-    "harmonic_tf.models",
-    "harmonic_tf.models.adapters",
-]
+PACKAGES = [f"harmonic_tf.{name}" for name in ("losses", "ops", "models", "models.adapters")]
 MODULES = [
     f"harmonic_tf.{name}" for name in ("boxes", "coders", "layouts", "masks", "adapters", "metrics")
 ] + [

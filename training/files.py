@@ -120,6 +120,21 @@ def write_json(path, value, indent: int | None = 2) -> Path:
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def require_folder(folder):
+    """Sees, before the work whose results go there, that a folder can be written to or made.
+
+    Raises:
+        UserError: If it, or what it would lie in, is a file or cannot be written to.
+    """
+    folder = Path(folder)
+    with writing_to(folder):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{folder}: expected a folder; {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to")
+
+
 @contextlib.contextmanager
 def writing_to(folder, hint=""):
     """Takes an OSError raised inside, such as a full disk, for something that the user can mend.

@@ -203,7 +203,8 @@ def resolve(recipe: Recipe) -> Recipe:
 
     check_loss(recipe.loss)
     defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
-    weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
+    with as_user_error():
+        weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
     if weights == "none":
         defaults.update(AS_THE_REST)
     if recipe.cache_features:

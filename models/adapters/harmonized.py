@@ -74,8 +74,8 @@ class Harmonized(JointTraining, keras.Model):
         loss = self.default_loss if loss is None else loss
         if getattr(loss, "layout", None) is not None:
             raise ValueError(
-                f"`layout` of {type(loss).__name__} must be None in a model that says itself how it "
-                f"writes boxes and classes. Received: {loss.get_config()['layout']!r}"
+                f"`layout` of {type(loss).__name__} must be None in a model that says itself how "
+                f"it writes boxes and classes. Received: {loss.get_config()['layout']!r}"
             )
         super().compile(optimizer, loss, loss_weights, **settings)
         # Past Keras, which would keep those of an earlier `compile`, too.

@@ -22,9 +22,7 @@ class RectangleFinder(keras.Model):
     """
 
     num_classes = 3
-    classification = "softmax"
-    box_variance = (0.1, 0.1, 0.2, 0.2)
-    loss_settings = {"classification": classification, "box_variance": box_variance}
+    loss_settings = {"classification": "softmax", "box_variance": (0.1, 0.1, 0.2, 0.2)}
     bounding_box_format = "xyxy"
     has_masks = False
 

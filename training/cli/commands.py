@@ -16,7 +16,7 @@ from harmonic_tf.training.cli.quiet import import_tensorflow
 from harmonic_tf.training.console import plain_console, printable
 from harmonic_tf.training.errors import UserError, as_user_error
 from harmonic_tf.training.eval_splits import split_folder, split_names
-from harmonic_tf.training.files import writing_to
+from harmonic_tf.training.files import require_folder, writing_to
 from harmonic_tf.training.losses import split_losses
 from harmonic_tf.training.recipe import Recipe, Settings, read_recipe
 
@@ -102,6 +102,8 @@ class Evaluate:
         if self.merge != "nms" and not several:
             raise UserError(f"--merge {self.merge}: nothing to merge without --scales or --flip")
         _require_batch_size(self.batch_size)
+        if self.output:
+            require_folder(self.output)
         import_tensorflow()
 
         from harmonic_tf.training.build import load_to_evaluate
@@ -226,6 +228,7 @@ class Predict:
                 f"--score-threshold: expected a number; received {self.score_threshold}"
             )
         _require_batch_size(self.batch_size)
+        require_folder(self.output)
         import_tensorflow()
         from harmonic_tf.training.serving.predict import predict_images
 
@@ -255,6 +258,7 @@ class Export:
     """The model's name there. None: that of the run's folder or file."""
 
     def __call__(self):
+        require_folder(self.output)
         import_tensorflow()
         from harmonic_tf.training.serving.saved_model import export_model
 
@@ -291,16 +295,47 @@ class Data:
     """With --convert: links to the images of the source, or copies."""
 
     def __call__(self):
+        import_tensorflow()
+        if self.convert is not None:
+            self._convert()
+            return
         from harmonic_tf.training.data import load_data, print_summary
         from harmonic_tf.training.data.summary import print_common
         from harmonic_tf.training.visualization.data_figures import save_data_figures
         from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_problem_sheet
 
+        require_folder(self.output)
         with as_user_error():
             data = load_data(self.source, "train", self.split)
         print_summary(data, plain_console())
-        sheet = save_contact_sheet(data, self.output / "contact_sheet.png")
-        print(printable(f"contact sheet: {sheet}"))
+        if self.split is None:
+            try:
+                eval_data = load_data(self.source, "eval", class_names=data.class_names)
+                print_common(data, eval_data, plain_console())
+            except ValueError as error:
+                print(printable(f"nothing to evaluate on: {error}"))
+        with writing_to(self.output):
+            sheet = save_contact_sheet(data, self.output / "contact_sheet.png")
+            print(printable(f"contact sheet: {sheet}"))
+            problems = save_problem_sheet(data, self.output / "problems.png")
+            if problems is not None:
+                print(printable(f"images with problems: {problems}"))
+            for figure in save_data_figures(data, self.output):
+                print(printable(f"figure: {figure}"))
+
+    def _convert(self):
+        from harmonic_tf.training.data.convert import convert
+
+        with as_user_error(), writing_to(self.output):
+            found = convert(self.source, self.convert, self.output, self.split, self.images)
+        for problem in found.problems:
+            print(printable(f"left out {problem}"), file=sys.stderr)
+        for what in found.lost:
+            print(printable(f"{self.convert} cannot say: {what}"))
+        for split, data in found.splits.items():
+            objects = sum(len(record.objects) for record in data.records)
+            print(printable(f"{split}: {len(data)} images, {objects} objects"))
+        print(printable(f"written to {self.output}; read it as {self.convert}:{self.output}"))
 
 
 COMMANDS = {

@@ -1,4 +1,4 @@
-"""Images with boxes, from any of four sources, as batches for training and evaluation.
+"""Images with boxes, from any of the known sources, as batches for training and evaluation.
 
 `load_data` reads a source into one form (`DetectionData`), `train_batches` and `eval_batches` turn
 that into `tf.data` pipelines, and `print_summary` tells what is in it.

@@ -105,6 +105,8 @@ def load_data(
     for name in names or ():
         if names.count(name) > 1:
             raise ValueError(f"class_names: {name!r} is named twice.")
+    with _without_garbage_collection():
+        data = SOURCES[kind].load(argument, read_as, split, names, problem_log)
     data = dataclasses.replace(
         data,
         problems=tuple(problem_log.problems),

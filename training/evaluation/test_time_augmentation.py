@@ -12,6 +12,8 @@ from harmonic_tf.training.evaluation.merging import merge_detections, suppressio
 # At other distances from its own size a network lays its cells elsewhere on the image than it has
 # learned, as padding depends on whether maps are odd or even; some networks take no other size.
 STEP = 32
+# Times its own size; memory grows with the square, and beyond it ends the process.
+LARGEST = 4
 
 
 class Flipped:
@@ -168,7 +170,7 @@ def input_size(image_size, scale):
         (int, int). Height and width in pixels.
 
     Raises:
-        ValueError: If the scale is below 32.
+        ValueError: If the scale is below 32, or above four times its own.
 
     Example:
 
@@ -178,6 +180,11 @@ def input_size(image_size, scale):
     shorter = min(image_size)
     if scale < STEP:
         raise ValueError(f"expected scales of at least {STEP} pixels; received {scale}")
+    if scale > LARGEST * shorter:
+        raise ValueError(
+            f"expected scales of at most {LARGEST * shorter} pixels, {LARGEST} times the model's "
+            f"own; received {scale}"
+        )
     ratio = _nearest(scale, shorter) / shorter
     return tuple(_nearest(side * ratio, side) for side in image_size)
 

@@ -144,7 +144,7 @@ def _fill(canvas, mask, color):
 def _label(draw, size, box, text, color, font, width):
     """Above the box, inside it where there is no room above; always inside the image."""
     x1, y1, _, _ = _ordered(box)
-    text, pad = " ".join(text.split()), width
+    pad = width
     ascent, descent = font.getmetrics()
     length, height = draw.textlength(text, font=font) + 2 * pad, ascent + descent
     left = min(max(0, x1), max(0, size[0] - length))

@@ -143,6 +143,9 @@ def test_input_sizes_differ_from_the_own_by_steps_of_32():
     assert [input_size((300, 300), s) for s in (32, 400)] == [(44, 44), (396, 396)]
     with pytest.raises(ValueError, match="at least 32 pixels; received 31"):
         input_size((160, 208), 31)
+    assert input_size((160, 208), 640) == (640, 848)
+    with pytest.raises(ValueError, match="at most 640 pixels, 4 times .*; received 641"):
+        input_size((160, 208), 641)
 
 
 def test_views_of_a_detector():

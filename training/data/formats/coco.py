@@ -82,6 +82,7 @@ def load_coco(
     images, unclear = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
     annotations_of = _annotations_by_image(content, number_of, unclear, log, file)
+    content.clear()  # Annotations are let go of one by one: together they may be gigabytes.
     places = []
     for image in images:
         with log.naming(file, f"image {image['id']}"):

@@ -183,13 +183,6 @@ def _image_finder(folder: Path) -> Callable[[str], Path]:
     return find
 
 
-def _tree(xml_file: Path) -> Element:
-    tree = read_xml(xml_file)
-    if tree.tag != "annotation" and tree.find("object") is None:
-        raise Unusable(f"malformed XML: expected an annotation, received {tree.tag!r}")
-    return tree
-
-
 def _objects(
     xml_file: Path, tree: Element, header: Header, class_names, problem_log: ProblemLog
 ) -> Objects:
