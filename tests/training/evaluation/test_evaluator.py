@@ -153,15 +153,6 @@ def test_evaluator_starts_afresh_and_sees_new_weights():
     assert model.traced == 1
 
 
-def test_a_diverged_model_gives_no_nan(tmp_path):
-    model = RectangleFinder()
-    model.gain.assign(float("nan"))
-    result = evaluate_model(model, rectangle_data(IMAGES), progress=False)
-    assert result.metrics["AIC"] is None
-    content = write_metrics(result, tmp_path / "run" / "metrics.json").read_text()
-    assert set(json.loads(content)) == set(KEYS)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
