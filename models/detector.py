@@ -51,6 +51,8 @@ class Preset:
         They keep their aspect ratios, and grow with the square root of the image's area. Anchors
         that a preset leaves to its detector stay as they are: those belong to a map's stride.
         """
+        if None in image_size:  # any size: the preset's own
+            return self.settings
         scale = math.sqrt(math.prod(image_size) / math.prod(self.image_size))
         return {
             key: keras.tree.map_structure(lambda x: x * scale, value)
