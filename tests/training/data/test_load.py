@@ -68,9 +68,9 @@ def test_report_groups_counts_and_limits():
 
 def test_a_source_of_a_folder_means_the_same_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
     assert absolute_spec("voc:cells") == f"voc:{tmp_path}/cells"
-    expected = f"coco:{tmp_path}/home/cells,images=anywhere"
+    expected = f"coco:{tmp_path}/user/cells,images=anywhere"
     assert absolute_spec("coco:~/cells,images=anywhere") == expected
     for spec in ("shapes:train=20", "tfds:voc/2007", "voc:/cells"):
         assert absolute_spec(spec) == spec
