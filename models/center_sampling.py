@@ -67,6 +67,19 @@ def assign(squares, gt_boxes, sampling):
             farthest <= most,
         ),
     )
+    return smallest(learns, gt_boxes)
+
+
+def smallest(learns, gt_boxes):
+    """Of the objects that a location may learn, the smallest.
+
+    Args:
+        learns: bool `(B, A, M)`.
+        gt_boxes: `(B, M, 4)`.
+
+    Returns:
+        `(index, positive)`, `(B, A)`: int32 object of the location, and whether there is one.
+    """
     area = ops.prod(gt_boxes[..., 2:] - gt_boxes[..., :2], axis=-1)
     area = ops.where(learns, area[:, None], float("inf"))
     return ops.cast(ops.argmin(area, axis=2), "int32"), ops.any(learns, axis=2)

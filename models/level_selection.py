@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from harmonic_tf import boxes
+from harmonic_tf.models.center_sampling import smallest
 from harmonic_tf.models.matching import pad_objects
 from harmonic_tf.models.sampling import batched_gather
 from harmonic_tf.ops import BACKGROUND, IGNORED
@@ -69,9 +70,7 @@ def _compiled(selection, coder):
         learns = ops.logical_and(effective, ops.equal(away, 0))
         ignores = ops.any(ops.logical_and(ignored, away <= 1), axis=2)
 
-        area = ops.prod(gt_boxes[..., 2:] - gt_boxes[..., :2], axis=-1)
-        area = ops.where(learns, area[:, None], float("inf"))
-        index, positive = ops.cast(ops.argmin(area, axis=2), "int32"), ops.any(learns, axis=2)
+        index, positive = smallest(learns, gt_boxes)
         others = ops.where(ignores, float(IGNORED), float(BACKGROUND))
         classes = ops.where(positive, batched_gather(gt_classes, index), others)
         target = coder.encode(batched_gather(gt_boxes, index), squares)
