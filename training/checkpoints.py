@@ -17,8 +17,14 @@ KEPT = 2
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 _UNREADABLE = (
-    OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, RecursionError,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RecursionError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)

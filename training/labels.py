@@ -11,6 +11,8 @@ from harmonic_tf.training.files import read_text, write_json
 LABELS_FILE = "labels.json"
 MODEL_FILE = "model.keras"
 
+_UNREADABLE = (OSError, TypeError, ValueError, KeyError, RecursionError, zipfile.BadZipFile)
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -148,9 +150,7 @@ def load_model_and_labels(path):
         raise ValueError(f"{file}: not a Keras model, or not all of one")
     try:
         model = keras.saving.load_model(file, compile=False)
-    except (
-        OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile, RecursionError,
-    ) as error:  # fmt: skip
+    except _UNREADABLE as error:
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"{file}: not a Keras model that can be loaded: {reason}") from error
     if not hasattr(model, "decode_predictions"):
