@@ -103,7 +103,7 @@ _SSD512_SHAPES = ssd_anchor_shapes(
     ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
 )
 TINY_SHAPES = ssd_anchor_shapes((16, 30, 58, 104, 160), ((2,), (2,), (2,), (2,)))
-# From objects of 6 pixels to those of the whole image.
+# From anchors of 10 pixels to those of nearly the whole image.
 LITE_SHAPES = ssd_anchor_shapes((10, 24, 56, 108, 176, 256), ((2,), (2, 3), (2, 3), (2, 3), (2,)))
 
 SSD.presets = {
