@@ -253,12 +253,6 @@ class Detector(StageLosses, keras.Model):
         boxes = convert_boxes(detections["boxes"], "xyxy", self.bounding_box_format, image_size)
         return {**detections, "boxes": ops.where(present, boxes, -1.0)}
 
-    def train_step(self, *args):
-        return super().train_step(*args[:-1], unpack_batch(args[-1]))
-
-    def test_step(self, *args):
-        return super().test_step(*args[:-1], unpack_batch(args[-1]))
-
     def predict_step(self, *args):
         images = keras.utils.unpack_x_y_sample_weight(unpack_batch(args[-1]))[0]
         outputs = super().predict_step(*args[:-1], unpack_batch(args[-1]))

@@ -6,11 +6,12 @@ from keras import ops
 from harmonic_tf import metrics
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 from harmonic_tf.losses.joint import JointLoss
+from harmonic_tf.models.ground_truth import unpack_batch
 from harmonic_tf.ops import global_sum, replica_count
 
 
 class JointTraining:
-    """What a Keras model with `loss_settings` needs to be compiled with such a loss.
+    """What a Keras model with `loss_settings` needs to be trained with such a loss.
 
     Inherited before `keras.Model`. The constructor calls `_make_metrics`; `compute_loss` adds up
     `_compiled_loss`, `_other_loss` and `_layer_losses`.
@@ -87,6 +88,12 @@ class JointTraining:
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
+
+    def train_step(self, *args):
+        return super().train_step(*args[:-1], unpack_batch(args[-1]))
+
+    def test_step(self, *args):
+        return super().test_step(*args[:-1], unpack_batch(args[-1]))
 
     def _compiled_loss(self, lesson, sample_weight, loss_settings):
         """The compiled loss of a `Lesson`, with what the detector asks for; updates the metrics."""

@@ -106,12 +106,6 @@ class Harmonized(JointTraining, keras.Model):
                 metric.update_state(y, found)
         return self.get_metrics_result()
 
-    def train_step(self, *args):
-        return super().train_step(*args[:-1], unpack_batch(args[-1]))
-
-    def test_step(self, *args):
-        return super().test_step(*args[:-1], unpack_batch(args[-1]))
-
     def predict_step(self, *args):
         images = keras.utils.unpack_x_y_sample_weight(unpack_batch(args[-1]))[0]
         return self.detector.predict_step(*args[:-1], images)
