@@ -14,6 +14,7 @@ from harmonic_tf.training.eval_splits import split_names
 from harmonic_tf.training.features import FeatureBatches, kept_features
 from harmonic_tf.training.losses import build_loss
 from harmonic_tf.training.optimizers import SGD, AdamW
+from harmonic_tf.training.start import start_model
 
 
 def load_both(recipe):
@@ -55,15 +56,19 @@ def load_to_evaluate(recipe, split, class_names):
     )
 
 
-def build_model(recipe, num_classes):
-    """The recipe's detector, with new weights."""
+def build_model(recipe, class_names):
+    """The recipe's detector, with new weights or those of the one that it starts from."""
     from harmonic_tf import models
     from harmonic_tf.models.layers.dtype_policy import dtype_policy
 
+    if recipe.start is not None:
+        model, line = start_model(recipe, class_names)
+        line_console().print(line)
+        return model
     with dtype_policy(recipe.precision):
         return models.from_preset(
             recipe.model,
-            num_classes=num_classes,
+            num_classes=len(class_names),
             backbone=recipe.backbone,
             weights=recipe.weights,
             freeze_batch_norm=recipe.freeze_batch_norm,

@@ -102,6 +102,10 @@ class Settings:
     """Where the backbone starts from: auto (ImageNet where its weights are installed or in Keras's
     cache, else random), none (random), imagenet, or a file: of the Keras application (VGG-16 with
     its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite and ResNeXt."""
+    start: str | None = None
+    """Trained detector to start from: a run's folder or a .keras file of ours. Its model, backbone
+    and image size are taken, and its heads for the classes that labels.json beside it names alike;
+    other classes start anew."""
     freeze_backbone: str | None = None
     """Up to where the backbone is not trained: none, stem (before the second halving), a pyramid
     level such as P3 or 3, or all. None: the model's own, none so far."""
@@ -109,7 +113,8 @@ class Settings:
     """Learning rate of the backbone over that of the rest. None: the model's own where it starts
     from trained weights (lite: 0.1), else 1."""
     freeze_batch_norm: bool | None = None
-    """Keep batch normalisation as it starts. None: only where it starts from trained weights."""
+    """Keep batch normalisation as it starts. None: only where it starts from trained weights, and
+    as it was with --start."""
     cache: Literal["none", "memory", "disk"] | None = None
     """Keep training images decoded, at the network's size, in memory or on disk (the user's cache
     folder, for later runs and for all runs of a comparison). What augmentation draws is drawn on
@@ -202,10 +207,13 @@ def resolve(recipe: Recipe) -> Recipe:
     from harmonic_tf.training.data import absolute_spec
 
     check_loss(recipe.loss)
+    if recipe.start is not None:
+        recipe = _started(recipe)
     defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
     with as_user_error():
         weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
-    if weights == "none":
+    is_random = weights == "none" and recipe.start is None
+    if is_random:
         defaults.update(AS_THE_REST)
     if recipe.cache_features:
         defaults.update(cache="disk", freeze_backbone="all")
@@ -219,10 +227,23 @@ def resolve(recipe: Recipe) -> Recipe:
         _require(
             resolved,
             "weights",
-            lambda value: value != "none",
+            lambda value: not is_random,
             "trained weights under features that stay as they are",
         )
     return resolved
+
+
+def _started(recipe):
+    """The recipe with what the detector that it starts from decides."""
+    from harmonic_tf.training.start import start_file, start_preset
+
+    for field in ("backbone", "image_size", "resize"):
+        if getattr(recipe, field) is not None:
+            raise UserError(f"{field}: the detector that --start names has its own; leave it out")
+    if recipe.weights not in ("auto", "none"):
+        raise UserError(f"weights: those of --start are taken; received {recipe.weights!r}, too")
+    model, start = start_preset(recipe.start), str(start_file(recipe.start))
+    return dataclasses.replace(recipe, model=model, start=start, weights="none")
 
 
 def backbone_weights(recipe: Recipe):

@@ -119,7 +119,7 @@ def train(
     """
     _require_minutes(checkpoint_minutes)
     asked, recipe = recipe, resolve(recipe)
-    if asked.weights == "auto":
+    if asked.weights == "auto" and not asked.start:
         line_console().print(backbone_weights(asked)[1])
     with new_folder(recipe, output) as folder:
         return _run(recipe, folder, extras, callbacks, checkpoint_minutes)
@@ -222,7 +222,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
         }
         strategy = build_strategy(recipe)
         with strategy.scope():
-            model = build_model(recipe, len(train_data.class_names))
+            model = build_model(recipe, train_data.class_names)
         batches = build_batches(recipe, train_data, model)
         evaluate = Evaluator(model, eval_data)
     steps = recipe.epochs * batches.steps_per_epoch

@@ -16,7 +16,7 @@ def toy():
     """Recipes build the toy detector."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            train_module, "build_model", lambda recipe, num_classes: ToyDetector(num_classes, 0.2)
+            train_module, "build_model", lambda recipe, names: ToyDetector(len(names), 0.2)
         )
         yield
 

@@ -40,7 +40,7 @@ def test_weight_decay_spares_biases():
 @pytest.mark.parametrize(("level", "frozen"), [("none", {}), ("stem", {"stem"}), ("all", None)])
 def test_the_recipe_says_what_is_frozen(level, frozen):
     recipe = Recipe(model="ssd_tiny", weights="none", freeze_backbone=level, image_size=(64, 64))
-    backbone = build_model(recipe, num_classes=2).backbone
+    backbone = build_model(recipe, ("cat", "dog")).backbone
     learned = {variable.path.split("_")[0] for variable in backbone.trainable_variables}
     assert learned == (set() if frozen is None else {"stem", "P2", "P3", "P4", "P5"} - set(frozen))
 

@@ -200,7 +200,7 @@ def test_a_run_on_features_goes_on_and_leaves_a_whole_detector_and_features_for_
     assert run.finished and run.evaluation.metrics.keys() >= {"AP", "AIC"}
     assert f"features: kept in {kept_in}\n" in capsys.readouterr().out
     other = resolve(replace(recipe, seed=2, loss="standard"))
-    build_batches(other, load_data(DATA), build_model(other, 3))
+    build_batches(other, load_data(DATA), build_model(other, ("blob", "ring", "cross")))
     assert list(own_cache.glob("features-*")) == [kept_in]
     model, _ = load_model_and_labels(folder)
     start = build_backbone("efficientnet_lite0", SIZE, "imagenet")
