@@ -6,7 +6,7 @@ from keras import ops
 MAX_LOG_SIZE = 16.0
 
 
-def edges(centre, log_size):
+def edges(centre, log_size, largest=MAX_LOG_SIZE):
     """Edges of boxes given by their centre and the logarithm of their size.
 
     With deltas times their variance it decodes on the unit anchor (centre 0, size 1). IoU does not
@@ -16,11 +16,12 @@ def edges(centre, log_size):
     Args:
         centre: tensor of any shape.
         log_size: tensor of the same shape.
+        largest: float. Larger logarithms count as this one.
 
     Returns:
         `(low, high, size)`, each of that shape.
     """
-    size = ops.exp(ops.clip(log_size, -MAX_LOG_SIZE, MAX_LOG_SIZE))
+    size = ops.exp(ops.clip(log_size, -MAX_LOG_SIZE, largest))
     return centre - size / 2, centre + size / 2, size
 
 
@@ -50,20 +51,21 @@ def encode(boxes, anchors, variance):
     return ops.concatenate(deltas, axis=-1) / ops.convert_to_tensor(variance, boxes.dtype)
 
 
-def decode(deltas, anchors, variance):
+def decode(deltas, anchors, variance, largest=MAX_LOG_SIZE):
     """Undoes `encode`.
 
     Args:
         deltas: float tensor `(..., 4)`.
         anchors: float tensor that broadcasts with it, x1, y1, x2, y2 in pixels.
         variance: 4 floats, as in the encoding.
+        largest: float. Larger log ratios of sizes count as this one.
 
     Returns:
         Tensor `(..., 4)`, x1, y1, x2, y2 in pixels.
     """
     anchor_centre, anchor_size = _centre_and_size(anchors)
     scaled = deltas * ops.convert_to_tensor(variance, deltas.dtype)
-    low, high, _ = edges(scaled[..., :2], scaled[..., 2:])
+    low, high, _ = edges(scaled[..., :2], scaled[..., 2:], largest)
     low, high = (anchor_centre + edge * anchor_size for edge in (low, high))
     return ops.concatenate([ops.flip(low, axis=-1), ops.flip(high, axis=-1)], axis=-1)
 

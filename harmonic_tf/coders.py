@@ -7,6 +7,7 @@ differences.
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import keras
@@ -26,6 +27,8 @@ FORMATS = (
     "rel_center_xywh",
 )
 _ONES = (1.0, 1.0, 1.0, 1.0)
+#: The largest log ratio that torchvision and Detectron2 decode: 1000 px of an anchor of 16.
+TORCHVISION_LARGEST = math.log(1000 / 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class CenterSize:
 
     Attributes:
         variance: 4 floats that the deltas are divided by, in the order y, x, height, width.
+        largest: float. In decoding, larger log ratios of sizes count as this one.
 
     Example:
 
@@ -44,6 +48,7 @@ class CenterSize:
     """
 
     variance: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    largest: float = boxes.MAX_LOG_SIZE
 
     name: ClassVar[str] = "center_size"
     loss_coding: ClassVar[str] = "center_size"
@@ -54,7 +59,7 @@ class CenterSize:
 
     def decode(self, deltas, reference_boxes):
         """Boxes `(..., 4)` of deltas `(..., 4)`."""
-        return boxes.decode(deltas, reference_boxes, self.variance)
+        return boxes.decode(deltas, reference_boxes, self.variance, self.largest)
 
     def for_loss(self, box_pred, box_true):
         """Predicted and target deltas as the fused objective reads them."""

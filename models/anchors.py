@@ -157,11 +157,91 @@ def strided_squares(image_size, strides):
     return _on_strides(image_size, strides, [[(stride, stride)] for stride in strides])
 
 
+def corner_anchors(image_size, strides, shapes):
+    """Anchors on the corners of cells, not cut at the image's border, as torchvision has them.
+
+    Cell i of n along an axis of s pixels has its anchors' centre at i * (s // n). That is the
+    stride where it divides the image's side.
+
+    Args:
+        image_size: (height, width) in pixels.
+        strides: of each level, in pixels.
+        shapes: for each level its anchors' (width, height) in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of `grid_anchors`.
+
+    Example:
+
+    >>> corner_anchors((8, 10), [4], [[(2, 4)]])[:2]
+    array([[-1., -2.,  1.,  2.],
+           [ 2., -2.,  4.,  2.]], dtype=float32)
+    """
+    levels = []
+    for stride, level_shapes in zip(strides, shapes, strict=True):
+        cells = _cells(image_size, stride)
+        steps = [side // count for side, count in zip(image_size, cells, strict=True)]
+        size = [count * step for count, step in zip(cells, steps, strict=True)]
+        middle = np.array([*steps[::-1], *steps[::-1]], "float32") / 2
+        levels.append(grid_anchors(size, [cells], [level_shapes]) - middle)
+    return np.concatenate(levels)
+
+
+def corner_squares(image_size, strides):
+    """Squares with sides of a stride, as of `strided_squares`, but around the corners of cells.
+
+    Args:
+        image_size: (height, width) in pixels.
+        strides: of each level, in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of `grid_anchors`.
+
+    Example:
+
+    >>> corner_squares((4, 8), [4])
+    array([[-2., -2.,  2.,  2.],
+           [ 2., -2.,  6.,  2.]], dtype=float32)
+    """
+    return corner_anchors(image_size, strides, [[(stride, stride)] for stride in strides])
+
+
+def rounded_anchor_shapes(sizes, ratios):
+    """Anchors of several sizes and aspect ratios, whose half sides are whole pixels.
+
+    They are those of torchvision's `AnchorGenerator`.
+
+    Args:
+        sizes: for each level the square roots of its anchors' areas, in pixels.
+        ratios: heights over widths.
+
+    Returns:
+        Tuple with, for each level, a tuple of (width, height): ratio by ratio, each in all sizes.
+
+    Example:
+
+    >>> rounded_anchor_shapes(((32, 40),), (0.5, 1.0))
+    (((46.0, 22.0), (56.0, 28.0), (32.0, 32.0), (40.0, 40.0)),)
+    """
+    return tuple(
+        tuple(
+            (2.0 * round(size / math.sqrt(ratio) / 2), 2.0 * round(size * math.sqrt(ratio) / 2))
+            for ratio in ratios
+            for size in level_sizes
+        )
+        for level_sizes in sizes
+    )
+
+
 def _on_strides(image_size, strides, shapes):
-    height, width = image_size
-    cells = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in strides]
+    cells = [_cells(image_size, stride) for stride in strides]
     levels = [
         grid_anchors((rows * stride, columns * stride), [(rows, columns)], [level_shapes])
         for stride, (rows, columns), level_shapes in zip(strides, cells, shapes, strict=True)
     ]
     return np.concatenate(levels)
+
+
+def _cells(image_size, stride):
+    """(rows, columns) of a map."""
+    return tuple(math.ceil(side / stride) for side in image_size)

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from harmonic_tf.coders import Distances
-from harmonic_tf.models.anchors import strided_squares
+from harmonic_tf.models.anchors import corner_squares, strided_squares
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.center_sampling import CenterSampling
 from harmonic_tf.models.centerness import CenternessBranch
@@ -42,6 +42,9 @@ class FCOS(Detector):
         radius: float. Locations up to so many strides from an object's centre learn it.
         couple_centerness: bool. Whether a joint loss takes class score times centre-ness for the
             score p, instead of the class score.
+        torchvision: bool. Whether locations and padding are those of torchvision's
+            `fcos_resnet50_fpn`, for weights of that network: a location lies on its cell's corner,
+            not in the middle.
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`. A threshold of 0.1 is 0.01 of class score times
             centre-ness.
@@ -66,21 +69,28 @@ class FCOS(Detector):
         reach=8.0,
         radius=1.5,
         couple_centerness=False,
+        torchvision=False,
         score_threshold=0.1,
         nms_threshold=0.6,
         **settings,
     ):
         images = keras.Input(backbone.input_shape[1:], name="images")
         features = pyramid_features(backbone, levels)(images)
-        maps = FeaturePyramid(levels, extra_levels, filters, extra_input="pyramid", name="pyramid")(
-            features
-        )
+        maps = FeaturePyramid(
+            levels,
+            extra_levels,
+            filters,
+            extra_input="pyramid",
+            symmetric=torchvision,
+            name="pyramid",
+        )(features)
         strides = [2 ** (int(levels[0][1:]) + i) for i in range(len(maps))]
+        locate = corner_squares if torchvision else strided_squares
         boxes = Dense(
             name="boxes",
             num_classes=num_classes,
             classification="focal",
-            anchors=lambda image_size: strided_squares(image_size, strides),
+            anchors=lambda image_size: locate(image_size, strides),
             targets=CenterSampling(radius, reach),
             coder=Distances(),
             box_loss="giou",
@@ -101,6 +111,7 @@ class FCOS(Detector):
                 "reach": reach,
                 "radius": radius,
                 "couple_centerness": couple_centerness,
+                "torchvision": torchvision,
             },
             score_threshold=score_threshold,
             nms_threshold=nms_threshold,

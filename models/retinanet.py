@@ -6,7 +6,13 @@ import math
 import keras
 from keras import layers
 
-from harmonic_tf.models.anchors import octave_anchor_shapes, strided_anchors
+from harmonic_tf.coders import TORCHVISION_LARGEST, CenterSize
+from harmonic_tf.models.anchors import (
+    corner_anchors,
+    octave_anchor_shapes,
+    rounded_anchor_shapes,
+    strided_anchors,
+)
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D
@@ -41,6 +47,8 @@ class RetinaNet(Detector):
             have none above 0.5. torchvision and Detectron2 do so, KerasCV does not.
         separable: bool. Whether the 3x3 convolutions of pyramid and heads are separable ones, as in
             EfficientDet (Tan et al. 2020).
+        torchvision: bool. Whether anchors, padding and the input of the coarser levels are those of
+            torchvision's `retinanet_resnet50_fpn`, for weights of that network.
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`.
 
@@ -63,23 +71,34 @@ class RetinaNet(Detector):
         depth=4,
         force=True,
         separable=False,
+        torchvision=False,
         **settings,
     ):
         images = keras.Input(backbone.input_shape[1:], name="images")
         features = pyramid_features(backbone, levels)(images)
         extra_levels = len(anchor_sizes) - len(levels)
-        pyramid = FeaturePyramid(levels, extra_levels, filters, separable=separable, name="pyramid")
-        maps = pyramid(features)
+        maps = FeaturePyramid(
+            levels,
+            extra_levels,
+            filters,
+            separable=separable,
+            extra_input="pyramid" if torchvision else "backbone",
+            symmetric=torchvision,
+            name="pyramid",
+        )(features)
         anchors_a_cell = len(RATIOS) * OCTAVES
         outputs = shared_heads(maps, num_classes, anchors_a_cell, depth, filters, separable)
-        shapes = octave_anchor_shapes(anchor_sizes, RATIOS, OCTAVES)
+        place, shapes = strided_anchors, octave_anchor_shapes(anchor_sizes, RATIOS, OCTAVES)
+        if torchvision:
+            place, shapes = corner_anchors, rounded_anchor_shapes(_octaves(anchor_sizes), RATIOS)
         strides = [2 ** (int(levels[0][1:]) + i) for i in range(len(anchor_sizes))]
         boxes = Dense(
             name="boxes",
             num_classes=num_classes,
             classification="focal",
-            anchors=lambda image_size: strided_anchors(image_size, strides, shapes),
+            anchors=lambda image_size: place(image_size, strides, shapes),
             targets=Matching(positive=0.5, negative=0.4, force=force),
+            coder=CenterSize(largest=TORCHVISION_LARGEST) if torchvision else CenterSize(),
         )
         super().__init__(
             keras.Model(images, outputs, name="network"),
@@ -94,9 +113,15 @@ class RetinaNet(Detector):
                 "depth": depth,
                 "force": force,
                 "separable": separable,
+                "torchvision": torchvision,
             },
             **settings,
         )
+
+
+def _octaves(sizes):
+    """The sizes of a level's anchors, in whole pixels as torchvision has them."""
+    return tuple(tuple(int(size * 2 ** (i / OCTAVES)) for i in range(OCTAVES)) for size in sizes)
 
 
 def shared_heads(maps, num_classes, anchors_a_cell, depth, filters, separable):

@@ -32,6 +32,13 @@ def test_by_hand_and_back(coder, expected):
     np.testing.assert_allclose(coder.decode(coded, REFERENCE), BOX, rtol=1e-5)
 
 
+def test_no_box_is_larger_than_the_largest():
+    """Twice the reference's sides, where the deltas say e^3 and half."""
+    coder = CenterSize((1, 1, 1, 1), largest=np.log(2))
+    decoded = coder.decode(tensor([0, 0, 3, -np.log(2)]), REFERENCE)
+    np.testing.assert_allclose(decoded, [[12.5, 0, 17.5, 40]], rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("coder", [cls() for cls in CODERS.values()])
 def test_iou_for_the_loss_is_that_of_the_boxes(coder):
     """What the fused objective sees has the IoU of the boxes, whatever the reference was."""

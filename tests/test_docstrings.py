@@ -11,7 +11,10 @@ import pytest
 import harmonic_tf
 from harmonic_tf import adapters, losses, models
 
-PACKAGES = [f"harmonic_tf.{name}" for name in ("losses", "ops", "models", "models.adapters")]
+PACKAGES = [
+    f"harmonic_tf.{name}"
+    for name in ("losses", "ops", "models", "models.adapters", "models.torchvision")
+]
 MODULES = [
     f"harmonic_tf.{name}" for name in ("boxes", "coders", "layouts", "masks", "adapters", "metrics")
 ] + [

@@ -20,7 +20,13 @@ DETECTORS = runpy.run_path(str(ROOT / "models/registry.py"))["DETECTORS"]
 FLOORS = {
     "harmonic_tf": [["*"], ["ops"], ["boxes", "masks"]],
     "harmonic_tf.models": [
-        ["__init__", "registry", "adapters", *(module for module, _ in DETECTORS.values())],
+        [
+            "__init__",
+            "registry",
+            "adapters",
+            "torchvision",
+            *(module for module, _ in DETECTORS.values()),
+        ],
         ["*"],
         ["backbones"],
         ["layers"],

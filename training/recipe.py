@@ -101,7 +101,8 @@ class Settings:
     weights: str = "auto"
     """Where the backbone starts from: auto (ImageNet where its weights are installed or in Keras's
     cache, else random), none (random), imagenet, or a file: of the Keras application (VGG-16 with
-    its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite and ResNeXt."""
+    its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite, ResNeXt and
+    resnet50_torchvision."""
     start: str | None = None
     """Trained detector to start from: a run's folder or a .keras file of ours. Its model, backbone
     and image size are taken, and its heads for the classes that labels.json beside it names alike;

@@ -20,7 +20,7 @@ from harmonic_tf.models.backbones.efficientnet_lite import (
 from harmonic_tf.models.backbones.efficientnet_v2 import efficientnet_v2
 from harmonic_tf.models.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
 from harmonic_tf.models.backbones.resnet import resnet
-from harmonic_tf.models.backbones.resnext import load_resnext, resnext101_32x8d
+from harmonic_tf.models.backbones.resnext import load_resnext, resnet50, resnext101_32x8d
 from harmonic_tf.models.backbones.sources import KerasCache, Package
 from harmonic_tf.models.backbones.tiny import tiny
 from harmonic_tf.models.backbones.vgg import load_vgg16, vgg16
@@ -79,6 +79,7 @@ _ARCHITECTURES = {
         )
         for name, depth in (("resnet50", 50), ("resnet101", 101))
     },
+    "resnet50_torchvision": Architecture(resnet50, load_resnext),
     "resnext101_32x8d": Architecture(resnext101_32x8d, load_resnext),
     "vgg16": Architecture(vgg16, load_vgg16, KerasCache(f"vgg16_{_TF_KERNELS}.h5")),
 }
@@ -93,7 +94,7 @@ class PyramidBackbone(keras.Model):
     Args:
         architecture: `"tiny"`, `"efficientnet_lite0"` to `2`, `"mobilenet_v2"`,
             `"mobilenet_v3_large"`, `"efficientnet_v2_b0"` to `b3` and `s`, `"resnet50"`,
-            `"resnet101"`, `"resnext101_32x8d"` or `"vgg16"`.
+            `"resnet101"`, `"resnet50_torchvision"`, `"resnext101_32x8d"` or `"vgg16"`.
         image_size: (height, width) in pixels; None for an axis of any size.
         freeze_batch_norm: bool. Whether batch normalisation keeps its statistics and scale, the
             usual choice where pretrained weights are fine-tuned with small batches.
@@ -159,9 +160,9 @@ def build_backbone(
         weights: `"none"`, `"imagenet"`, or the path of a file. For an EfficientNet-Lite
             `"imagenet"` is the file of an installed package, or a file is a state dict like it; for
             networks of Keras applications Keras downloads `"imagenet"` unless it has, or a file is
-            of the same application without its top, for VGG-16 with its top; for ResNeXt, which
-            has no `"imagenet"`, it is torchvision's state dict. For a preset, `"imagenet"` is its
-            own weights.
+            of the same application without its top, for VGG-16 with its top; for ResNeXt and
+            `"resnet50_torchvision"`, which have no `"imagenet"`, it is torchvision's state dict.
+            For a preset, `"imagenet"` is its own weights.
         freeze_batch_norm: bool, or None for the usual: only with pretrained weights.
         frozen_level: see `PyramidBackbone`.
 

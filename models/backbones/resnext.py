@@ -1,4 +1,7 @@
-"""ResNeXt (Xie et al. 2017) as torchvision builds it, to take the weights that it publishes."""
+"""ResNet and ResNeXt (Xie et al. 2017) as torchvision builds them, to take its weights.
+
+They stride in the 3x3 convolution of a bottleneck, Keras's ResNets in the first 1x1.
+"""
 
 from keras import layers
 
@@ -11,8 +14,8 @@ _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
-def resnext(depths, widths, groups):
-    """A ResNeXt whose three convolutions of a bottleneck are equally wide, as 32 groups of 8 are.
+def resnext(depths, widths, groups, bottleneck=1):
+    """A ResNeXt, or with one group a ResNet.
 
     Layers are named as in torchvision, with `_` for its dots.
 
@@ -20,6 +23,7 @@ def resnext(depths, widths, groups):
         depths: sequence of 4 ints. Bottlenecks of each stage, P2 to P5.
         widths: sequence of 4 ints. Channels of each stage.
         groups: int. Groups of the 3x3 convolutions.
+        bottleneck: int. Channels of a stage over those of its 3x3 convolutions.
 
     Returns:
         A function from images `(B, H, W, 3)`, values 0 to 255, RGB, to a dictionary of levels.
@@ -40,24 +44,27 @@ def resnext(depths, widths, groups):
         for stage, (level, depth, width) in enumerate(stages, 1):
             for block in range(depth):
                 strides = 2 if stage > 1 and block == 0 else 1
-                x = _bottleneck(x, width, strides, groups, name=f"layer{stage}_{block}")
+                inner = width // bottleneck
+                x = _bottleneck(x, width, inner, strides, groups, name=f"layer{stage}_{block}")
             levels[level] = x
         return levels
 
     return features
 
 
-resnext101_32x8d = resnext((3, 4, 23, 3), (256, 512, 1024, 2048), groups=32)
+_WIDTHS = (256, 512, 1024, 2048)
+resnet50 = resnext((3, 4, 6, 3), _WIDTHS, groups=1, bottleneck=4)
+resnext101_32x8d = resnext((3, 4, 23, 3), _WIDTHS, groups=32)
 
 
-def _bottleneck(x, width, strides, groups, name):
+def _bottleneck(x, width, inner, strides, groups, name):
     shortcut = x
     if strides > 1 or x.shape[-1] != width:
         names = f"{name}_downsample_0", f"{name}_downsample_1"
         shortcut = _convolution(x, width, 1, *names, strides=strides)
-    x = _convolution(x, width, 1, f"{name}_conv1", f"{name}_bn1")
+    x = _convolution(x, inner, 1, f"{name}_conv1", f"{name}_bn1")
     x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = _convolution(x, width, 3, f"{name}_conv2", f"{name}_bn2", strides, groups)
+    x = _convolution(x, inner, 3, f"{name}_conv2", f"{name}_bn2", strides, groups)
     x = layers.ReLU(name=f"{name}_relu2")(x)
     x = _convolution(x, width, 1, f"{name}_conv3", f"{name}_bn3")
     return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([shortcut, x]))
@@ -94,8 +101,8 @@ def load_resnext(network, weights):
     """
     if not weights.endswith((".pth", ".pt")):
         raise ValueError(
-            "The weights of a ResNeXt come from torchvision: download its state dict of "
-            "resnext101_32x8d and pass the path of that file, which ends in .pth or .pt. "
+            "The weights of this network come from torchvision: download its state dict of "
+            "the network of that name and pass the path of the file, which ends in .pth or .pt. "
             f"Received: weights={weights!r}"
         )
     convert(read_state_dict(weights), network)

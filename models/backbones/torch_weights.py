@@ -9,6 +9,7 @@ import io
 import math
 import pickle
 import zipfile
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 
 _PARTS = {
     "kernel": "weight",
+    "bias": "bias",
     "gamma": "weight",
     "beta": "bias",
     "moving_mean": "running_mean",
@@ -177,40 +179,109 @@ def convert(state_dict, network, torch_name=dots, left_out=("fc.",)):
         ValueError: naming what is missing, what the network lacks, or what has another shape. The
             network is then as it was.
     """
-    variables = {
-        f"{torch_name(layer.name)}.{_PARTS[variable.name]}": (variable, _torch_axes(layer))
-        for layer in network.layers
+    places = {}
+    for layer in network.layers:
+        places |= layer_places(layer, torch_name(layer.name))
+    assign({name: x for name, x in state_dict.items() if not name.startswith(left_out)}, places)
+
+
+class Place(NamedTuple):
+    """Where a tensor of a state dict goes.
+
+    Attributes:
+        variable: Keras's variable.
+        shape: tuple of ints, the tensor's.
+        arrange: function from the tensor's array to one of the variable's shape.
+    """
+
+    variable: keras.Variable
+    shape: tuple
+    arrange: Callable
+
+
+def layer_places(layer, torch_name):
+    """The places of a layer's weights: a convolution's, a dense layer's or a normalisation's.
+
+    Args:
+        layer: Keras layer that is built.
+        torch_name: string. PyTorch's name of it.
+
+    Returns:
+        Dictionary from a tensor's name to its `Place`.
+    """
+    return {
+        f"{torch_name}.{_PARTS[variable.name]}": _place(variable, _torch_axes(layer, variable))
         for variable in layer.variables
     }
+
+
+def _place(variable, axes):
+    shape = tuple(variable.shape[axis] for axis in axes)
+    return Place(variable, shape, lambda array: array.transpose(np.argsort(axes)))
+
+
+def _torch_axes(layer, variable):
+    """Where PyTorch's axes, (filters, channels of a group, rows, columns), lie in a variable."""
+    if len(variable.shape) == 4:
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        return (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
+    return (1, 0) if len(variable.shape) == 2 else (0,)
+
+
+def with_rows(places, index, count, scale=1.0):
+    """The places of a layer that has PyTorch's outputs in another order, or not all of them.
+
+    Args:
+        places: dictionary of `Place`, of a layer without normalisation.
+        index: for each output of the layer, PyTorch's.
+        count: int. PyTorch's outputs.
+        scale: for each output, or for all, what PyTorch's is multiplied by.
+
+    Returns:
+        Dictionary of `Place`, for tensors whose first axis has the length `count`.
+    """
+    index = np.asarray(index)
+    scale = np.broadcast_to(np.asarray(scale, "float32"), index.shape)
+
+    def moved(place):
+        factor = scale.reshape(-1, *[1] * (len(place.shape) - 1))
+        return Place(
+            place.variable,
+            (count, *place.shape[1:]),
+            lambda array: place.arrange(array[index] * factor),
+        )
+
+    return {name: moved(place) for name, place in places.items()}
+
+
+def assign(state_dict, places):
+    """Assigns a state dict to the variables of its places.
+
+    Args:
+        state_dict: mapping from name to array. PyTorch's count of batches is left out.
+        places: dictionary from name to `Place`.
+
+    Raises:
+        ValueError: naming what is missing, what has no place, or what has another shape. The
+            variables are then as they were.
+    """
     arrays = {
         name: np.asarray(x)
         for name, x in state_dict.items()
-        if not name.startswith(left_out) and not name.endswith(".num_batches_tracked")
+        if not name.endswith(".num_batches_tracked")
     }
-    _refuse("lacks", [name for name in variables if name not in arrays])
-    _refuse("has, but the network has not,", [name for name in arrays if name not in variables])
-    shapes = {name: _torch_shape(*value) for name, value in variables.items()}
+    _refuse("lacks", [name for name in places if name not in arrays])
+    _refuse("has, but the network has not,", [name for name in arrays if name not in places])
     _refuse(
         "has in another shape than expected",
         [
-            f"{name} {arrays[name].shape} instead of {shape}"
-            for name, shape in shapes.items()
-            if arrays[name].shape != shape
+            f"{name} {arrays[name].shape} instead of {place.shape}"
+            for name, place in places.items()
+            if arrays[name].shape != place.shape
         ],
     )
-    for name, (variable, axes) in variables.items():
-        array = arrays[name]
-        variable.assign(array.transpose(np.argsort(axes)) if array.ndim == 4 else array)
-
-
-def _torch_axes(layer):
-    """Where PyTorch's (filters, channels of a group, rows, columns) lie in a layer's kernel."""
-    return (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
-
-
-def _torch_shape(variable, axes):
-    shape = tuple(variable.shape)
-    return tuple(shape[axis] for axis in axes) if len(shape) == 4 else shape
+    for name, place in places.items():
+        place.variable.assign(place.arrange(arrays[name]))
 
 
 def _refuse(what, names):

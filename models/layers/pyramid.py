@@ -20,6 +20,8 @@ class FeaturePyramid(layers.Layer):
         separable: bool. Whether the 3x3 convolutions are separable ones.
         extra_input: what the first extra level is made of: the coarsest features of the
             `"backbone"` (RetinaNet) or level of the `"pyramid"` (FCOS).
+        symmetric: bool. Whether all extra levels pad both sides alike, as PyTorch does; "same"
+            pads the end only where a side is even.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -37,6 +39,7 @@ class FeaturePyramid(layers.Layer):
         last_padding="same",
         separable=False,
         extra_input="backbone",
+        symmetric=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,6 +53,7 @@ class FeaturePyramid(layers.Layer):
                 f'`extra_input` must be "backbone" or "pyramid". Received: {extra_input!r}'
             )
         self.extra_input = extra_input
+        self.symmetric = symmetric
 
         def convolution(name, size, **settings):
             settings = {"padding": "same", "dtype": self.dtype_policy, **settings}
@@ -60,7 +64,7 @@ class FeaturePyramid(layers.Layer):
         self.refinements = [convolution(f"output_{level}", 3) for level in self.levels]
         paddings = ["same"] * (extra_levels - 1) + [last_padding]
         self.extras = [
-            convolution(f"extra_{i}", 3, strides=2, padding=paddings[i])
+            convolution(f"extra_{i}", 3, strides=2, padding="valid" if symmetric else paddings[i])
             for i in range(extra_levels)
         ]
 
@@ -74,7 +78,7 @@ class FeaturePyramid(layers.Layer):
         if self.extra_input == "pyramid":
             shape = (*shape[:-1], self.filters)
         for extra in self.extras:
-            extra.build(shape)
+            extra.build(self._padded(shape))
             shape = (*shape[:-1], self.filters)
         self.built = True
 
@@ -85,7 +89,10 @@ class FeaturePyramid(layers.Layer):
         features = [output(x) for output, x in zip(self.refinements, features, strict=True)]
         x = inputs[self.levels[-1]] if self.extra_input == "backbone" else features[-1]
         for i, extra in enumerate(self.extras):
-            x = extra(x if i == 0 else keras.ops.relu(x))
+            x = x if i == 0 else keras.ops.relu(x)
+            if self.symmetric:
+                x = keras.ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+            x = extra(x)
             features.append(x)
         return features
 
@@ -93,9 +100,14 @@ class FeaturePyramid(layers.Layer):
         shapes = [(*input_shape[level][:-1], self.filters) for level in self.levels]
         shape = input_shape[self.levels[-1]]
         for extra in self.extras:
-            shape = extra.compute_output_shape(shape)
+            shape = extra.compute_output_shape(self._padded(shape))
             shapes.append(shape)
         return shapes
+
+    def _padded(self, shape):
+        if not self.symmetric:
+            return shape
+        return (shape[0], *(side and side + 2 for side in shape[1:3]), shape[3])
 
     def _inputs(self):
         return zip(self.laterals, self.levels, strict=True)
@@ -109,6 +121,7 @@ class FeaturePyramid(layers.Layer):
             "last_padding": self.last_padding,
             "separable": self.separable,
             "extra_input": self.extra_input,
+            "symmetric": self.symmetric,
         }
 
 

@@ -271,6 +271,36 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Import:
+    """Turn a detector that torchvision publishes into a model file, without PyTorch.
+
+    Takes the state dict of fcos_resnet50_fpn or retinanet_resnet50_fpn. The classes go to
+    labels.json beside the model, which predict, evaluate and export then take.
+
+    harmonic-tf import retinanet_resnet50_fpn_coco-eeacb38b.pth --output runs/coco/model.keras
+    """
+
+    file: Positional[Path]
+    """The state dict, a file that ends in .pth or .pt."""
+    output: Path = Path("runs/imported/model.keras")
+    """The file to write, in a folder of its own."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the network's input in pixels, best multiples of 128. None: 1024 x 1024,
+    where images of 4 by 3 are 4 % smaller than torchvision makes them."""
+
+    def __call__(self):
+        import_tensorflow()
+        from harmonic_tf.training.importing import import_torchvision
+
+        with as_user_error():
+            loaded = import_torchvision(self.file, self.output, self.image_size)
+        height, width = loaded.model.image_size
+        about = f"{len(loaded.class_names)} classes, images of {width} x {height} pixels"
+        print(printable(f"{loaded.architecture}: {about}"))
+        print(printable(self.output))
+
+
+@dataclass(frozen=True)
 class Data:
     """Show what is in a data set before training on it: images, boxes, sizes, problems.
 
@@ -344,6 +374,7 @@ COMMANDS = {
     "compare": Compare,
     "predict": Predict,
     "export": Export,
+    "import": Import,
     "data": Data,
 }
 

@@ -67,11 +67,24 @@ def test_what_the_first_extra_level_is_made_of():
         FeaturePyramid(extra_input="P5")
 
 
+@pytest.mark.parametrize(("symmetric", "seen"), [(False, [3, 4, 5]), (True, [2, 3, 4])])
+def test_what_a_coarser_cell_sees_of_an_even_side(symmetric, seen):
+    """The second of two: the last two and padding, or as in PyTorch the last three."""
+    inputs = {"P3": np.arange(4, dtype="float32").reshape(1, 1, 4, 1) + 1}
+    pyramid = FeaturePyramid(("P3",), extra_levels=1, filters=1, symmetric=symmetric)
+    pyramid(inputs)
+    pyramid.extras[0].kernel.assign(np.ones((3, 3, 1, 1)))
+    values = [0, 1, 2, 3, 4, 0]
+    received = np.array(pyramid(inputs)[-1])[0, 0, :, 0]
+    assert received[1] == sum(values[i] for i in seen)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("source", ["backbone", "pyramid"])
-def test_symbolic_shapes_are_those_of_the_call(source):
+def test_symbolic_shapes_are_those_of_the_call(source, symmetric):
     inputs = maps((6, 8), (3, 4), (2, 2))
     symbolic = {level: keras.Input(x.shape[1:]) for level, x in inputs.items()}
-    pyramid = FeaturePyramid(extra_levels=3, filters=4, extra_input=source)
+    pyramid = FeaturePyramid(extra_levels=3, filters=4, extra_input=source, symmetric=symmetric)
     shapes = [x.shape[1:] for x in pyramid(symbolic)]
     assert shapes == [tuple(x.shape[1:]) for x in pyramid(inputs)]
 
@@ -83,6 +96,7 @@ def test_config_is_complete():
         "filters": 8,
         "last_padding": "valid",
         "extra_input": "pyramid",
+        "symmetric": True,
         "name": "neck",
     }
     config = FeaturePyramid(**settings).get_config()

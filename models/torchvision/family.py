@@ -1,0 +1,93 @@
+"""A detector of torchvision's, and what its parts are called here and there."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from harmonic_tf.models.backbones.torch_weights import dots, layer_places, with_rows
+
+
+class Family(NamedTuple):
+    """A detector that torchvision publishes.
+
+    Attributes:
+        name: string, torchvision's.
+        preset: string, ours.
+        has: tuple of strings. Tensors by which a state dict is known to be of it.
+        logits: name of the bias of the scores.
+        places: function of our detector and of its `Classes` to the places of all tensors.
+        image_size: (height, width) of the input, unless the user wants another.
+        settings: further arguments of our detector.
+        outputs_a_class: int. Scores of a class in `logits`.
+        softmax: bool. Whether the first score is that of the background.
+        epsilon: float. What the published network adds to the variances of its batch
+            normalisation: 0 in those that were trained before torchvision added any.
+    """
+
+    name: str
+    preset: str
+    has: tuple[str, ...]
+    logits: str
+    places: Callable
+    image_size: tuple[int, int]
+    settings: dict
+    outputs_a_class: int = 1
+    softmax: bool = False
+    epsilon: float = 1e-5
+
+
+def resnet_fpn_places(model, extra_levels=()):
+    """The places of a ResNet and of the feature pyramid on it.
+
+    Args:
+        model: a detector on `"resnet50_torchvision"`.
+        extra_levels: names of the pyramid's coarser levels in torchvision.
+
+    Returns:
+        Dictionary of `harmonic_tf.models.backbones.torch_weights.Place`.
+    """
+    found = {}
+    for layer in model.backbone.layers:
+        found |= layer_places(layer, f"backbone.body.{dots(layer.name)}")
+    pyramid = model.network.get_layer("pyramid")
+    for i, (lateral, refinement) in enumerate(
+        zip(pyramid.laterals, pyramid.refinements, strict=True)
+    ):
+        found |= layer_places(lateral, f"backbone.fpn.inner_blocks.{i}.0")
+        found |= layer_places(refinement, f"backbone.fpn.layer_blocks.{i}.0")
+    for level, extra in zip(extra_levels, pyramid.extras, strict=True):
+        found |= layer_places(extra, f"backbone.fpn.extra_blocks.{level}")
+    return found
+
+
+def score_places(layer, torch_name, index, count, anchors=1):
+    """The places of a layer that predicts scores, of which `index` are kept.
+
+    Args:
+        layer: Keras layer.
+        torch_name: string.
+        index: for each score of ours torchvision's.
+        count: int. torchvision's scores, of each anchor.
+        anchors: int. Anchors of a cell.
+    """
+    return with_rows(
+        layer_places(layer, torch_name), _of_all(anchors, count, index), anchors * count
+    )
+
+
+def delta_places(layer, torch_name, anchors, variance):
+    """The places of a layer that predicts deltas in the order x, y, width, height, undivided.
+
+    Ours are in the order y, x, height, width, and over a variance.
+    """
+    return with_rows(
+        layer_places(layer, torch_name),
+        _of_all(anchors, 4, (1, 0, 3, 2)),
+        4 * anchors,
+        np.tile(1 / np.asarray(variance), anchors),
+    )
+
+
+def _of_all(anchors, count, index):
+    return np.add.outer(count * np.arange(anchors), index).ravel()

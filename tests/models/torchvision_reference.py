@@ -1,0 +1,111 @@
+"""What torchvision's detectors make of an image, for a test that does without it.
+
+    pip install torch torchvision
+    python tests/models/torchvision_reference.py [NAME...]
+
+writes `data/torchvision_NAME.npz`: the names and shapes of its state dict, some rows of its outputs
+before NMS, and its detections. Both sides fill their weights by `seeded`. What torchvision adds to
+variances is 0, as in the files that it published first, unless EPSILON says another.
+"""
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).with_name("data")
+SIZE = (128, 160)
+OUTPUTS = 91
+EPSILON = {"fcos_resnet50_fpn": 1e-5}
+ROWS = 150
+# Of what predicts scores; others start from 0.
+BIAS = {"cls_logits": -4.8, "ctrness": 2.0, "bbox_reg": 0.5}
+# Over the size that keeps variances: so that boxes stay near their anchors, and scores differ.
+GAIN = {"bn3": 0.5, "layer_blocks": 0.004, "bbox_reg": 0.2, "cls_logits": 0.6}
+
+
+def file_of(name):
+    return DATA / f"torchvision_{name}.npz"
+
+
+def seeded(name, shape):
+    """Numbers that depend on their name only. The first channel of a norm varies hardly at all."""
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    gain, bias = (
+        next((value for part, value in table.items() if part in name), default)
+        for table, default in ((GAIN, 1.0), (BIAS, 0.0))
+    )
+    if name.endswith("running_var"):
+        values = random.uniform(0.5, 1.5, shape)
+        values[0] = 3e-5
+    elif len(shape) > 1:
+        values = random.normal(0, gain * np.sqrt(2 / np.prod(shape[1:])), shape)
+    elif name.endswith(".weight"):
+        values = gain * random.uniform(0.5, 1.5, shape)
+        values[0] = 0.005
+    else:
+        values = random.normal(bias, 0.1, shape)
+    return values.astype("float32")
+
+
+def image():
+    """Squares of 8 pixels, `(H, W, 3)`, 0 to 255."""
+    squares = np.random.default_rng(0).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8, 3))
+    return squares.repeat(8, axis=0).repeat(8, axis=1).astype("float32")
+
+
+def filled(name):
+    """torchvision's detector with seeded weights, which takes the image as it is."""
+    import torch
+    from torchvision.models import detection
+
+    settings = {"weights_backbone": None, "min_size": min(SIZE), "max_size": max(SIZE)}
+    model = getattr(detection, name)(weights=None, num_classes=OUTPUTS, **settings).eval()
+    shapes = {key: tuple(x.shape) for key, x in model.state_dict().items()}
+    model.load_state_dict({key: torch.tensor(seeded(key, x)) for key, x in shapes.items()})
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = EPSILON.get(name, 0.0)
+    return model, shapes
+
+
+def dense(model, images, features):
+    """Outputs of RetinaNet and FCOS, and the boxes that they say."""
+    outputs = model.head(features)
+    (anchors,) = model.anchor_generator(images, features)
+    deltas = outputs["bbox_regression"][0]
+    decode = getattr(model.box_coder, "decode_single", model.box_coder.decode)
+    found = {"classification": outputs["cls_logits"][0], "boxes": decode(deltas, anchors)}
+    if "bbox_ctrness" in outputs:
+        found["centerness"] = outputs["bbox_ctrness"][0, :, 0]
+    return found
+
+
+def main(names):
+    import torch
+
+    for name in names or ("fcos_resnet50_fpn", "retinanet_resnet50_fpn"):
+        model, shapes = filled(name)
+        pixels = torch.tensor(image() / np.float32(255)).permute(2, 0, 1)
+        with torch.no_grad():
+            (detections,) = model([pixels])
+            images, _ = model.transform([pixels])
+            features = list(model.backbone(images.tensors).values())
+            outputs = dense(model, images, features)
+        rows = np.linspace(0, len(outputs["boxes"]) - 1, ROWS).astype(int)
+        for key, value in outputs.items():
+            print(name, key, tuple(value.shape), f"std {float(value.std()):.3g}")
+        print(name, len(detections["scores"]), "detections", detections["scores"][:5])
+        np.savez_compressed(
+            file_of(name),
+            shapes=json.dumps(shapes),
+            rows=rows,
+            **{key: value[rows] for key, value in outputs.items()},
+            **{f"found_{key}": value for key, value in detections.items()},
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
