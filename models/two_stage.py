@@ -5,8 +5,14 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from harmonic_tf.coders import CenterSize
-from harmonic_tf.models.anchors import grid_anchors, ratio_anchor_shapes
+from harmonic_tf.boxes import MAX_LOG_SIZE
+from harmonic_tf.coders import TORCHVISION_LARGEST, CenterSize
+from harmonic_tf.models.anchors import (
+    corner_anchors,
+    grid_anchors,
+    ratio_anchor_shapes,
+    rounded_anchor_shapes,
+)
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
@@ -73,6 +79,8 @@ class TwoStage(Detector):
         proposals: pair of ints. Proposals before NMS, of each level, and after it, of an image.
         harmonize_rpn: bool. Whether the compiled loss is also that of the RPN.
         separable: bool. Whether the 3x3 convolutions of the pyramid are separable ones.
+        torchvision: bool. Whether anchors and RoIAlign are those of torchvision's
+            `fasterrcnn_resnet50_fpn`, for weights of that network.
         **detection: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as
             of `harmonic_tf.models.detector.Detector`.
     """
@@ -95,17 +103,24 @@ class TwoStage(Detector):
         proposals=(2000, 1000),
         harmonize_rpn=False,
         separable=False,
+        torchvision=False,
         **detection,
     ):
         network, sizes = _network(backbone, levels, filters, separable)
         features = RegionFeatures(
-            sizes[: len(levels)], tuple(backbone.input_shape[1:3]), filters, levels[0]
+            sizes[: len(levels)],
+            tuple(backbone.input_shape[1:3]),
+            filters,
+            levels[0],
+            aligned=not torchvision,
         )
+        largest = TORCHVISION_LARGEST if torchvision else MAX_LOG_SIZE
         rpn = Dense(
             name="rpn",
             key_prefix="rpn_",
             num_classes=1,
-            anchors=_anchors(sizes, anchor_sizes),
+            anchors=_anchors(sizes, anchor_sizes, levels[0] if torchvision else None),
+            coder=CenterSize(largest=largest),
             level_sizes=tuple(len(RATIOS) * height * width for height, width in sizes),
             proposals=tuple(proposals),
             targets=_RPN_MATCHING,
@@ -119,9 +134,10 @@ class TwoStage(Detector):
             for head in heads
         ]
         branches = [] if branch is None else [branch(features)]
+        batch = head_batch_size_per_image
         super().__init__(
             network,
-            [rpn, *_regions(heads, networks, features, num_classes, head_batch_size_per_image)],
+            [rpn, *_regions(heads, networks, features, num_classes, batch, largest)],
             branches,
             backbone=backbone,
             num_classes=num_classes,
@@ -136,6 +152,7 @@ class TwoStage(Detector):
                 "proposals": tuple(proposals),
                 "harmonize_rpn": harmonize_rpn,
                 "separable": separable,
+                "torchvision": torchvision,
                 **(settings or {}),
             },
             **detection,
@@ -155,12 +172,17 @@ def _network(backbone, levels, filters, separable):
     return keras.Model(images, outputs, name="network"), [tuple(x.shape[1:3]) for x in maps]
 
 
-def _anchors(sizes, anchor_sizes):
-    shapes = ratio_anchor_shapes(anchor_sizes, RATIOS)
-    return lambda image_size: grid_anchors(image_size, sizes, shapes)
+def _anchors(sizes, anchor_sizes, finest):
+    """Anchors on the cells of maps; as in torchvision if the first map's level is given."""
+    if finest is None:
+        shapes = ratio_anchor_shapes(anchor_sizes, RATIOS)
+        return lambda image_size: grid_anchors(image_size, sizes, shapes)
+    strides = [2 ** (int(finest[1:]) + i) for i in range(len(sizes))]
+    shapes = rounded_anchor_shapes([(size,) for size in anchor_sizes], RATIOS)
+    return lambda image_size: corner_anchors(image_size, strides, shapes)
 
 
-def _regions(heads, networks, features, num_classes, batch):
+def _regions(heads, networks, features, num_classes, batch, largest):
     """The stages of the heads, each after the one before; the last detects."""
     before = "rpn"
     for head, network in zip(heads, networks, strict=True):
@@ -173,7 +195,7 @@ def _regions(heads, networks, features, num_classes, batch):
             head=network,
             pool=lambda outputs, regions: features(outputs["cells"], regions, ROI_SIZE),
             targets=Matching(positive=head.iou, negative=head.iou),
-            coder=CenterSize(head.variance),
+            coder=CenterSize(head.variance, largest),
             sampler=Sampler(batch, POSITIVE_FRACTION) if before == "rpn" else None,
             harmonized=head.harmonized,
             detects=is_last,

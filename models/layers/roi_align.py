@@ -16,17 +16,21 @@ class RegionFeatures(NamedTuple):
         image_size: (height, width) of the image in pixels.
         filters: int F.
         finest: name of the first map's level, such as `"P3"`.
+        aligned: bool, as of `roi_align`.
     """
 
     sizes: tuple
     image_size: tuple[int, int]
     filters: int
     finest: str
+    aligned: bool = True
 
     def __call__(self, cells, rois, size):
         """Of regions `(B, R, 4)` the features `(B * R, size, size, F)`; see `roi_align`."""
         level_of_224 = 4 - int(self.finest[1:])  # P4, by equation 1
-        pooled = roi_align(cells, self.sizes, rois, self.image_size, size, 224.0, level_of_224)
+        pooled = roi_align(
+            cells, self.sizes, rois, self.image_size, size, 224.0, level_of_224, self.aligned
+        )
         return ops.reshape(pooled, (-1, size, size, self.filters))
 
 
@@ -37,8 +41,8 @@ def flatten_features(maps):
     )
 
 
-def roi_align(cells, sizes, rois, image_size, size, canonical_size, canonical_level):
-    """RoIAlign (He et al. 2017), aligned, with 2 x 2 samples a bin, on a feature pyramid.
+def roi_align(cells, sizes, rois, image_size, size, canonical_size, canonical_level, aligned=True):
+    """RoIAlign (He et al. 2017), with 2 x 2 samples a bin, on a feature pyramid.
 
     A box is read from the map that suits its size: one of `canonical_size` from the map at
     `canonical_level`, one twice as large from the next coarser (Lin et al. 2017, equation 1).
@@ -53,6 +57,8 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size, canonical_le
         size: int S. Bins along each axis.
         canonical_size: float. Square root of an area, in pixels.
         canonical_level: int. Index in `sizes`.
+        aligned: bool. Whether the centre of the first cell is half a cell from the image's border.
+            In torchvision's detectors it lies on the border, and a box is at least a cell large.
 
     Returns:
         Tensor `(B, R, S, S, F)`.
@@ -71,8 +77,10 @@ def roi_align(cells, sizes, rois, image_size, size, canonical_size, canonical_le
     start = start + count * ops.arange(batch, dtype="int32")[:, None]
     cells = ops.reshape(cells, (-1, channels))
 
-    row, row_weight = _samples(rois[..., 1], rois[..., 3], height, image_size[0], size)
-    column, column_weight = _samples(rois[..., 0], rois[..., 2], width, image_size[1], size)
+    row, row_weight = _samples(rois[..., 1], rois[..., 3], height, image_size[0], size, aligned)
+    column, column_weight = _samples(
+        rois[..., 0], rois[..., 2], width, image_size[1], size, aligned
+    )
     row_weight = ops.where(finite[..., None, None], row_weight, float("nan"))
     width, start = (x[..., None, None, None, None] for x in (width, start))
     index = start + row[:, :, :, None, :, None] * width + column[:, :, None, :, None, :]
@@ -139,7 +147,7 @@ def _levels(rois, count, canonical_size, canonical_level):
     return ops.cast(ops.clip(level, 0, count - 1), "int32")
 
 
-def _samples(low, high, cells, pixels, size):
+def _samples(low, high, cells, pixels, size, aligned):
     """Which cells the bins of a box read along one axis, and how much of each.
 
     Args:
@@ -148,6 +156,7 @@ def _samples(low, high, cells, pixels, size):
         cells: `(B, R)`, int32. Cells of its map along this axis.
         pixels: int. The image's size along this axis.
         size: int S. Bins, with 2 samples each, of which each lies between two cells.
+        aligned: bool, as of `roi_align`.
 
     Returns:
         `(cell, weight)`, `(B, R, S, 4)` each; the cell is int32, and weights sum up to 1.
@@ -155,8 +164,11 @@ def _samples(low, high, cells, pixels, size):
     cells = ops.cast(cells, low.dtype)[..., None]
     # The centre of cell 0 is at 0. A sample more than a cell outside reads nothing.
     part = (ops.arange(2 * size, dtype=low.dtype) + 0.5) / (2 * size)
-    position = low[..., None] + (high - low)[..., None] * part
-    position = position * (cells / pixels) - 0.5
+    extent = (high - low)[..., None]
+    if not aligned:
+        extent = ops.maximum(extent, pixels / cells)
+    position = low[..., None] + extent * part
+    position = position * (cells / pixels) - (0.5 if aligned else 0.0)
     inside = ops.logical_and(position >= -1, position <= cells)
     position = ops.clip(position, 0.0, cells - 1)
     before = ops.floor(position)

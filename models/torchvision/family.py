@@ -7,6 +7,8 @@ import numpy as np
 
 from harmonic_tf.models.backbones.torch_weights import dots, layer_places, with_rows
 
+_ONES = (1.0, 1.0, 1.0, 1.0)
+
 
 class Family(NamedTuple):
     """A detector that torchvision publishes.
@@ -71,23 +73,26 @@ def score_places(layer, torch_name, index, count, anchors=1):
         count: int. torchvision's scores, of each anchor.
         anchors: int. Anchors of a cell.
     """
-    return with_rows(
-        layer_places(layer, torch_name), _of_all(anchors, count, index), anchors * count
-    )
+    rows = np.add.outer(count * np.arange(anchors), index).ravel()
+    return with_rows(layer_places(layer, torch_name), rows, anchors * count)
 
 
-def delta_places(layer, torch_name, anchors, variance):
-    """The places of a layer that predicts deltas in the order x, y, width, height, undivided.
+def delta_places(layer, torch_name, boxes, variance=_ONES, index=None):
+    """The places of a layer that predicts deltas in the order x, y, width, height.
 
-    Ours are in the order y, x, height, width, and over a variance.
+    Ours are in the order y, x, height, width.
+
+    Args:
+        layer: Keras layer.
+        torch_name: string.
+        boxes: int. torchvision's, of each cell or region.
+        variance: 4 floats that ours are divided by, and torchvision's not.
+        index: for each box of ours torchvision's; None for all.
     """
+    index = np.arange(boxes) if index is None else np.asarray(index)
     return with_rows(
         layer_places(layer, torch_name),
-        _of_all(anchors, 4, (1, 0, 3, 2)),
-        4 * anchors,
-        np.tile(1 / np.asarray(variance), anchors),
+        np.add.outer(4 * index, (1, 0, 3, 2)).ravel(),
+        4 * boxes,
+        np.tile(1 / np.asarray(variance), len(index)),
     )
-
-
-def _of_all(anchors, count, index):
-    return np.add.outer(count * np.arange(anchors), index).ravel()

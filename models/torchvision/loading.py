@@ -11,9 +11,21 @@ from harmonic_tf.models.registry import from_preset
 from harmonic_tf.models.torchvision.classes import COCO_OUTPUTS, classes_of
 from harmonic_tf.models.torchvision.fcos import FCOS
 from harmonic_tf.models.torchvision.retinanet import RETINANET
+from harmonic_tf.models.torchvision.two_stage import FASTER_RCNN, MASK_RCNN
 
 #: The first that a state dict has all of the tensors of is its own.
-FAMILIES = (FCOS, RETINANET)
+FAMILIES = (FCOS, RETINANET, MASK_RCNN, FASTER_RCNN)
+# What a tensor's name began with, and what it begins with now.
+_RENAMED = (
+    (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)", r"\1.0."),
+    (r"rpn\.head\.conv", "rpn.head.conv.0.0."),
+    (r"roi_heads\.mask_head\.mask_fcn(\d)", lambda x: f"roi_heads.mask_head.{int(x[1]) - 1}.0."),
+)
+# Where every second number was a ReLU; FCOS has others there.
+_RENAMED_IN_RETINANET = (
+    r"(head\.(?:classification|regression)_head\.conv)\.(\d)",
+    lambda x: f"{x[1]}.{int(x[2]) // 2}.0.",
+)
 # Our batch normalisation adds this to variances.
 _EPSILON = 1e-5
 
@@ -37,8 +49,9 @@ class Loaded(NamedTuple):
 def load_torchvision(path, image_size=None):
     """Loads `torch.save(model.state_dict(), path)` of a detector of torchvision's, without PyTorch.
 
-    Which one it is, its tensors say: `fcos_resnet50_fpn` or `retinanet_resnet50_fpn`. Images are
-    brought to the input by letterbox.
+    Which one it is, its tensors say: `fcos_resnet50_fpn`, `retinanet_resnet50_fpn`,
+    `fasterrcnn_resnet50_fpn` or `maskrcnn_resnet50_fpn`. Images are brought to the input by
+    letterbox.
 
     Args:
         path: string or Path.
@@ -99,19 +112,14 @@ def with_new_names(state):
     >>> list(with_new_names({"backbone.fpn.inner_blocks.0.weight": 0}))
     ['backbone.fpn.inner_blocks.0.0.weight']
     """
-    pyramid = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$")
-    return {pyramid.sub(r"\1.0.\2", name): x for name, x in _nested_heads(state).items()}
+    renamed = [*_RENAMED, *([] if FCOS.has[0] in state else [_RENAMED_IN_RETINANET])]
 
+    def new(name):
+        for pattern, replacement in renamed:
+            name = re.sub(rf"^{pattern}\.(?=(weight|bias)$)", replacement, name)
+        return name
 
-def _nested_heads(state):
-    """RetinaNet's, whose convolutions every second number was a ReLU; FCOS has others there."""
-    head = re.compile(r"^(head\.(?:classification|regression)_head\.conv)\.(\d)\.(weight|bias)$")
-    if any(name in state for name in FCOS.has):
-        return state
-    return {
-        head.sub(lambda x: f"{x[1]}.{int(x[2]) // 2}.0.{x[3]}", name): tensor
-        for name, tensor in state.items()
-    }
+    return {new(name): x for name, x in state.items()}
 
 
 def with_epsilon(state, epsilon):

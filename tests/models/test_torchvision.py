@@ -18,17 +18,23 @@ from harmonic_tf.models.stages import read
 from harmonic_tf.models.torchvision import load_torchvision, loading
 from harmonic_tf.models.torchvision.classes import COCO, classes_of
 
-NAMES = ["fcos_resnet50_fpn", "retinanet_resnet50_fpn"]
+DENSE = ["fcos_resnet50_fpn", "retinanet_resnet50_fpn"]
+TWO_STAGE = ["fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"]
 
 
 def expected_of(name):
-    with np.load(reference.file_of(name)) as file:
-        return dict(file)
+    """Of Faster R-CNN that of a Mask R-CNN, less what is there of masks."""
+    with np.load(reference.file_of(name.replace("faster", "mask"))) as file:
+        expected = dict(file)
+    shapes = json.loads(str(expected["shapes"]))
+    if name.startswith("faster"):
+        shapes = {key: shape for key, shape in shapes.items() if ".mask_" not in key}
+    return {**expected, "shapes": shapes}
 
 
 def published_state(name):
     """As torchvision's detector is filled, in the form of the published file: frozen, old names."""
-    shapes = json.loads(str(expected_of(name)["shapes"]))
+    shapes = expected_of(name)["shapes"]
     frozen = {key: x for key, x in shapes.items() if not key.endswith("num_batches_tracked")}
     state = {key: reference.seeded(key, tuple(shape)) for key, shape in frozen.items()}
     if name.startswith("fcos"):
@@ -36,6 +42,10 @@ def published_state(name):
 
     def old(key):
         key = re.sub(r"(inner|layer)_blocks\.(\d)\.0", r"\1_blocks.\2", key)
+        key = re.sub(r"^rpn\.head\.conv\.0\.0", "rpn.head.conv", key)
+        key = re.sub(
+            r"(_heads\.mask_head)\.(\d)\.0", lambda x: f"{x[1]}.mask_fcn{int(x[2]) + 1}", key
+        )
         return re.sub(r"_head\.conv\.(\d)\.0", lambda x: f"_head.conv.{2 * int(x[1])}", key)
 
     return {old(key): x for key, x in state.items()}
@@ -59,7 +69,7 @@ def write_state_dict(path, state):
         archive.writestr("archive/data.pkl", content + b".")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[*DENSE, *TWO_STAGE])
 def case(request, tmp_path_factory):
     """torchvision's results, and what the detector that is read from its file says of the image."""
     expected = expected_of(request.param)
@@ -72,8 +82,19 @@ def case(request, tmp_path_factory):
     return loaded, expected, {key: np.array(x) for key, x in loaded.model(images).items()}, images
 
 
+def equal(received, expected, least_spread=0.1):
+    """Of boxes in units of the largest side."""
+    for key, value in expected.items():
+        assert np.std(value) > least_spread, key
+        scale = max(1.0, np.abs(value).max()) if "boxes" in key else 1.0
+        np.testing.assert_allclose(received[key] / scale, value / scale, atol=1e-4, err_msg=key)
+
+
 def test_outputs_are_torchvisions(case):
     loaded, expected, outputs, _ = case
+    if loaded.architecture in TWO_STAGE:
+        outputs_of_both_stages(loaded, expected, outputs)
+        return
     row = read(loaded.model.stages, outputs, reference.SIZE)["boxes"]
     rows, kept = expected["rows"], list(loaded.category_ids)
     received = {
@@ -84,10 +105,31 @@ def test_outputs_are_torchvisions(case):
     if "centerness" in expected:
         received["centerness"] = row.centerness[0][rows]
         wanted["centerness"] = expected["centerness"]
-    for key, value in wanted.items():
-        assert np.std(value) > 0.3, key
-        scale = max(1.0, np.abs(value).max()) if key == "boxes" else 1.0
-        np.testing.assert_allclose(received[key] / scale, value / scale, atol=1e-4, err_msg=key)
+    equal(received, wanted)
+
+
+def outputs_of_both_stages(loaded, expected, outputs):
+    """Of the RPN anchor by anchor; of the head for the same regions, in whichever order."""
+    found = read(loaded.model.stages, outputs, reference.SIZE)
+    rpn, head = found["rpn"], found["head"]
+    rows, kept = expected["rows"], np.array(loaded.category_ids)
+    logits = np.array(rpn.classification)[0, rows]
+    regions = np.array(head.reference_boxes)[0]
+    distance = np.abs(regions - expected["regions"][:, None]).max(axis=-1)
+    own = distance.argmin(axis=1)
+    assert distance.min(axis=1).max() < 1e-2
+    received = {
+        "objectness": logits[:, 0] - logits[:, 1],
+        "boxes": np.array(rpn.boxes())[0, rows],
+        "region_logits": np.array(head.classification)[0, own],
+        "region_boxes": np.array(head.boxes())[0, own],
+    }
+    wanted = {
+        **{key: expected[key] for key in received},
+        "region_logits": expected["region_logits"][:, [*kept, 0]],
+        "region_boxes": expected["region_boxes"][:, kept - 1],
+    }
+    equal(received, wanted)
 
 
 def test_detections_are_torchvisions(case):
@@ -103,6 +145,10 @@ def test_detections_are_torchvisions(case):
     np.testing.assert_allclose(found["boxes"][:count], expected["found_boxes"][is_class], atol=1e-2)
     ids = np.array(loaded.category_ids)[found["classes"][:count]]
     np.testing.assert_array_equal(ids, expected["found_labels"][is_class])
+    if "masks" in found:
+        masks = expected["masks"]
+        equal({"masks": found["masks"][: len(masks)]}, {"masks": masks})
+    assert ("masks" in found) == loaded.architecture.startswith("mask")
 
 
 def test_classes_are_cocos(case):
@@ -131,7 +177,7 @@ def test_what_it_starts_from_is_frozen_and_letterboxed(case):
     assert "conv1" in trained and "bn1" not in trained
 
 
-@pytest.mark.parametrize("preset", ["fcos_tiny", "retinanet_tiny"])
+@pytest.mark.parametrize("preset", ["fcos_tiny", "retinanet_tiny", "faster_rcnn_tiny"])
 def test_torchvisions_layout_is_kept_in_a_file(preset, tmp_path):
     """And is another than ours."""
     images = np.random.default_rng(0).uniform(0, 255, (1, 128, 160, 3)).astype("float32")
@@ -149,7 +195,7 @@ def test_torchvisions_layout_is_kept_in_a_file(preset, tmp_path):
 
 def test_a_state_dict_that_is_not_whole_is_refused(monkeypatch):
     """By the file's name and the tensor's; the detector is built once, and stays as it was."""
-    shapes = json.loads(str(expected_of("retinanet_resnet50_fpn")["shapes"]))
+    shapes = expected_of("retinanet_resnet50_fpn")["shapes"]
     state = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
     model = from_preset(
         "retinanet_resnet50_fpn",

@@ -4,8 +4,9 @@
     python tests/models/torchvision_reference.py [NAME...]
 
 writes `data/torchvision_NAME.npz`: the names and shapes of its state dict, some rows of its outputs
-before NMS, and its detections. Both sides fill their weights by `seeded`. What torchvision adds to
-variances is 0, as in the files that it published first, unless EPSILON says another.
+before NMS, and its detections. Those of Faster R-CNN are Mask R-CNN's, but for masks. Both sides
+fill their weights by `seeded`. What torchvision adds to variances is 0, as in the files that it
+published first, unless EPSILON says another.
 """
 
 import json
@@ -16,14 +17,31 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).with_name("data")
+NAMES = (
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+)
 SIZE = (128, 160)
 OUTPUTS = 91
 EPSILON = {"fcos_resnet50_fpn": 1e-5}
 ROWS = 150
+# Regions and masks whose outputs are kept.
+REGIONS, MASKS = 40, 8
 # Of what predicts scores; others start from 0.
-BIAS = {"cls_logits": -4.8, "ctrness": 2.0, "bbox_reg": 0.5}
+BIAS = {"rpn": 0.0, "cls_logits": -4.8, "ctrness": 2.0, "bbox_reg": 0.5}
+# Ids without a class, which training would have made as unlikely in a softmax.
+UNUSED = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
 # Over the size that keeps variances: so that boxes stay near their anchors, and scores differ.
-GAIN = {"bn3": 0.5, "layer_blocks": 0.004, "bbox_reg": 0.2, "cls_logits": 0.6}
+GAIN = {
+    "bn3": 0.5,
+    "layer_blocks": 0.004,
+    "bbox_reg": 0.2,
+    "cls_logits": 0.6,
+    "bbox_pred": 0.2,
+    "cls_score": 2.0,
+    "mask_fcn_logits": 5.0,
+}
 
 
 def file_of(name):
@@ -47,6 +65,8 @@ def seeded(name, shape):
         values[0] = 0.005
     else:
         values = random.normal(bias, 0.1, shape)
+    if name.endswith("cls_score.bias"):
+        values[UNUSED] = -50.0
     return values.astype("float32")
 
 
@@ -83,18 +103,48 @@ def dense(model, images, features):
     return found
 
 
+def every(count, length):
+    return np.linspace(0, length - 1, min(count, length)).astype(int)
+
+
+def two_stage(model, images, features):
+    """Outputs of the RPN, and of the heads for some of the proposals and detections."""
+    import torch
+
+    named = dict(zip(("0", "1", "2", "3", "pool"), features, strict=True))
+    objectness, deltas = model.rpn.head(features)
+    (anchors,) = model.rpn.anchor_generator(images, features)
+    cells = [[x.permute(0, 2, 3, 1).reshape(-1) for x in part] for part in (objectness, deltas)]
+    objectness, deltas = map(torch.cat, cells)
+    (proposals,), _ = model.rpn(images, named)
+    rois, heads = proposals[every(REGIONS, len(proposals))], model.roi_heads
+    pooled = heads.box_head(heads.box_roi_pool(named, [rois], images.image_sizes))
+    logits, box_deltas = heads.box_predictor(pooled)
+    found = {
+        "objectness": objectness,
+        "boxes": model.rpn.box_coder.decode_single(deltas.reshape(-1, 4), anchors),
+        "regions": rois,
+        "region_logits": logits,
+        "region_boxes": heads.box_coder.decode(box_deltas, [rois])[:, 1:],
+    }
+    (detections,), _ = heads(named, [proposals], images.image_sizes)
+    if "masks" in detections:
+        found["masks"] = detections["masks"][:MASKS, 0]
+    return found
+
+
 def main(names):
     import torch
 
-    for name in names or ("fcos_resnet50_fpn", "retinanet_resnet50_fpn"):
+    for name in names or NAMES:
         model, shapes = filled(name)
         pixels = torch.tensor(image() / np.float32(255)).permute(2, 0, 1)
         with torch.no_grad():
             (detections,) = model([pixels])
             images, _ = model.transform([pixels])
             features = list(model.backbone(images.tensors).values())
-            outputs = dense(model, images, features)
-        rows = np.linspace(0, len(outputs["boxes"]) - 1, ROWS).astype(int)
+            outputs = (two_stage if "rcnn" in name else dense)(model, images, features)
+        rows = every(ROWS, len(outputs["boxes"]))
         for key, value in outputs.items():
             print(name, key, tuple(value.shape), f"std {float(value.std()):.3g}")
         print(name, len(detections["scores"]), "detections", detections["scores"][:5])
@@ -102,8 +152,11 @@ def main(names):
             file_of(name),
             shapes=json.dumps(shapes),
             rows=rows,
-            **{key: value[rows] for key, value in outputs.items()},
-            **{f"found_{key}": value for key, value in detections.items()},
+            **{
+                key: value[rows] if len(value) == len(outputs["boxes"]) else value
+                for key, value in outputs.items()
+            },
+            **{f"found_{key}": detections[key] for key in ("boxes", "scores", "labels")},
         )
 
 

@@ -274,8 +274,9 @@ class Export:
 class Import:
     """Turn a detector that torchvision publishes into a model file, without PyTorch.
 
-    Takes the state dict of fcos_resnet50_fpn or retinanet_resnet50_fpn. The classes go to
-    labels.json beside the model, which predict, evaluate and export then take.
+    Takes the state dict of fcos_resnet50_fpn, retinanet_resnet50_fpn, fasterrcnn_resnet50_fpn or
+    maskrcnn_resnet50_fpn. The classes go to labels.json beside the model, which predict, evaluate
+    and export then take.
 
     harmonic-tf import retinanet_resnet50_fpn_coco-eeacb38b.pth --output runs/coco/model.keras
     """

@@ -9,7 +9,7 @@ import tensorflow as tf
 from harmonic_tf.models.layers.roi_align import RegionFeatures, flatten_features, roi_align
 
 
-def reference(maps, rois, image_size, size, canonical_size, canonical_level):
+def reference(maps, rois, image_size, size, canonical_size, canonical_level, aligned=True):
     """RoIAlign with 2 x 2 samples a bin, one sample after another, in float64."""
     batch, count = rois.shape[:2]
     result = np.zeros((batch, count, size, size, maps[0].shape[-1]))
@@ -20,14 +20,16 @@ def reference(maps, rois, image_size, size, canonical_size, canonical_level):
             level = math.floor(canonical_level + math.log2(scale))
             cells = maps[min(max(level, 0), len(maps) - 1)][b].astype("float64")
             height, width = cells.shape[:2]
-            by, bx = (y2 - y1) / size, (x2 - x1) / size
+            least = (0, 0) if aligned else (image_size[0] / height, image_size[1] / width)
+            by, bx = max(y2 - y1, least[0]) / size, max(x2 - x1, least[1]) / size
+            shift = 0.5 if aligned else 0.0
             for i in range(size):
                 for j in range(size):
                     samples = [
                         bilinear(
                             cells,
-                            (y1 + (i + sy) * by) * height / image_size[0] - 0.5,
-                            (x1 + (j + sx) * bx) * width / image_size[1] - 0.5,
+                            (y1 + (i + sy) * by) * height / image_size[0] - shift,
+                            (x1 + (j + sx) * bx) * width / image_size[1] - shift,
                         )
                         for sy in (0.25, 0.75)
                         for sx in (0.25, 0.75)
@@ -59,19 +61,31 @@ def pyramid(seed=0):
     ]
 
 
-def align(maps, rois, size=3):
+def align(maps, rois, size=3, **settings):
     sizes = [x.shape[1:3] for x in maps]
     coarser = np.nan * tf.stop_gradient(maps[0][:, :1, :1])  # not to be read
     cells = flatten_features([*maps, coarser])
-    return roi_align(cells, sizes, np.asarray(rois, "float32"), IMAGE_SIZE, size, **SETTINGS)
+    rois = np.asarray(rois, "float32")
+    return roi_align(cells, sizes, rois, IMAGE_SIZE, size, **SETTINGS, **settings)
 
 
-def test_equals_the_reference_on_random_boxes():
+@pytest.mark.parametrize("aligned", [True, False])
+def test_equals_the_reference_on_random_boxes(aligned):
     rng = np.random.default_rng(1)
     corner = rng.uniform(-10, 60, (2, 30, 2))
     rois = np.concatenate([corner, corner + rng.uniform(1, 90, (2, 30, 2))], -1).astype("float32")
-    expected = reference(pyramid(), rois, IMAGE_SIZE, 3, **SETTINGS)
-    np.testing.assert_allclose(align(pyramid(), rois), expected, atol=1e-5)
+    expected = reference(pyramid(), rois, IMAGE_SIZE, 3, **SETTINGS, aligned=aligned)
+    np.testing.assert_allclose(align(pyramid(), rois, aligned=aligned), expected, atol=1e-5)
+
+
+def test_a_box_that_is_not_aligned_is_at_least_a_cell_large():
+    """One of a pixel is read as one of a cell, 4 pixels, from the same corner on; aligned, not."""
+    small, cell = [[[40, 20, 41, 21]]] * 2, [[[40, 20, 44, 24]]] * 2
+    read = {
+        a: (align(pyramid(), small, aligned=a), align(pyramid(), cell, aligned=a)) for a in (0, 1)
+    }
+    np.testing.assert_allclose(*read[0], atol=1e-5)
+    assert np.abs(read[1][0] - read[1][1]).max() > 0.1
 
 
 def test_touching_and_leaving_the_border_and_without_size():
