@@ -1,6 +1,7 @@
 """What SSD, DSSD and RefineDet share: anchors on the cells of the maps that they predict from."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from harmonic_tf.models.anchors import grid_anchors
@@ -47,13 +48,15 @@ def backbone_maps(backbone, levels):
     return images, pyramid_features(backbone, levels)(images)
 
 
-def cell_anchors(images, maps, anchor_shapes):
+def cell_anchors(images, maps, anchor_shapes, steps=None):
     """A function from (height, width) to the anchors on the cells of a network's maps.
 
     Args:
         images: the network's input.
         maps: list of its feature maps with anchors, finest first.
         anchor_shapes: for each map its anchors' (width, height) in pixels.
+        steps: for each map the pixels between its anchors' centres, the first half of them from the
+            border; None for the image's side over the map's.
     """
     expected, sizes = tuple(images.shape[1:3]), [tuple(x.shape[1:3]) for x in maps]
 
@@ -63,7 +66,13 @@ def cell_anchors(images, maps, anchor_shapes):
                 f"This detector takes images of {expected} (height, width) pixels. "
                 f"Received: {tuple(image_size)}"
             )
-        return grid_anchors(image_size, sizes, anchor_shapes)
+        if steps is None:
+            return grid_anchors(image_size, sizes, anchor_shapes)
+        levels = [
+            grid_anchors((rows * step, columns * step), [(rows, columns)], [shapes])
+            for (rows, columns), step, shapes in zip(sizes, steps, anchor_shapes, strict=True)
+        ]
+        return np.concatenate(levels)
 
     return anchors
 

@@ -35,6 +35,8 @@ class SSD(SingleShot):
         last_padding: `"same"` or `"valid"`: see `harmonic_tf.models.layers.pyramid.FeaturePyramid`.
         separable: bool. Whether the 3x3 convolutions of pyramid and heads are separable ones, as in
             SSDLite (Sandler et al. 2018).
+        steps: for each map the pixels between its anchors' centres, as in torchvision's SSD300;
+            None for the image's side over the map's.
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`.
 
@@ -56,6 +58,7 @@ class SSD(SingleShot):
         filters=256,
         last_padding="same",
         separable=False,
+        steps=None,
         **settings,
     ):
         anchor_shapes = as_shapes(anchor_shapes or _SSD300_SHAPES)
@@ -73,7 +76,7 @@ class SSD(SingleShot):
         boxes = Dense(
             name="boxes",
             num_classes=num_classes,
-            anchors=cell_anchors(images, maps, anchor_shapes),
+            anchors=cell_anchors(images, maps, anchor_shapes, steps),
             targets=MATCHING,
             negative_ratio=NEGATIVE_RATIO,
         )
@@ -89,6 +92,7 @@ class SSD(SingleShot):
                 "filters": filters,
                 "last_padding": last_padding,
                 "separable": separable,
+                "steps": None if steps is None else tuple(steps),
             },
             **settings,
         )

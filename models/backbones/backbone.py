@@ -23,7 +23,7 @@ from harmonic_tf.models.backbones.resnet import resnet
 from harmonic_tf.models.backbones.resnext import load_resnext, resnet50, resnext101_32x8d
 from harmonic_tf.models.backbones.sources import KerasCache, Package
 from harmonic_tf.models.backbones.tiny import tiny
-from harmonic_tf.models.backbones.vgg import load_vgg16, vgg16
+from harmonic_tf.models.backbones.vgg import load_vgg16, vgg16, vgg16_torchvision
 
 
 class Architecture(NamedTuple):
@@ -82,6 +82,7 @@ _ARCHITECTURES = {
     "resnet50_torchvision": Architecture(resnet50, load_resnext),
     "resnext101_32x8d": Architecture(resnext101_32x8d, load_resnext),
     "vgg16": Architecture(vgg16, load_vgg16, KerasCache(f"vgg16_{_TF_KERNELS}.h5")),
+    "vgg16_torchvision": Architecture(vgg16_torchvision),
 }
 
 
@@ -89,12 +90,14 @@ _ARCHITECTURES = {
 class PyramidBackbone(keras.Model):
     """A backbone with one output a pyramid level: P2 (stride 4) to P5 (stride 32).
 
-    `"vgg16"` has P3 (stride 8) to P8 instead: SSD's own layers are part of it.
+    `"vgg16"` has P3 (stride 8) to P8 instead: SSD's own layers are part of it; so has
+    `"vgg16_torchvision"`, which prepares images in another way.
 
     Args:
         architecture: `"tiny"`, `"efficientnet_lite0"` to `2`, `"mobilenet_v2"`,
             `"mobilenet_v3_large"`, `"efficientnet_v2_b0"` to `b3` and `s`, `"resnet50"`,
-            `"resnet101"`, `"resnet50_torchvision"`, `"resnext101_32x8d"` or `"vgg16"`.
+            `"resnet101"`, `"resnet50_torchvision"`, `"resnext101_32x8d"`, `"vgg16"` or
+            `"vgg16_torchvision"`.
         image_size: (height, width) in pixels; None for an axis of any size.
         freeze_batch_norm: bool. Whether batch normalisation keeps its statistics and scale, the
             usual choice where pretrained weights are fine-tuned with small batches.

@@ -13,11 +13,12 @@ _EXTRA = {"P5": (256, 512, 2), "P6": (128, 256, 2), "P7": (128, 256, 1), "P8": (
 _SMALLEST = 257
 
 
-def vgg16(images):
+def vgg16(images, prepare=subtract_mean):
     """P3, conv4_3 normalised, to P8; 38, 19, 10, 5, 3 and 1 cells wide for 300 pixels.
 
     Args:
         images: Keras tensor `(B, H, W, 3)`, values 0 to 255, RGB.
+        prepare: function from images to what the first convolution takes.
 
     Raises:
         ValueError: if the images are too small for P8.
@@ -27,7 +28,7 @@ def vgg16(images):
             f"vgg16 needs images of at least {_SMALLEST} by {_SMALLEST} pixels, for its last "
             f"level to have a cell. Received: image_size={tuple(images.shape[1:3])}"
         )
-    x = subtract_mean(images)
+    x = prepare(images)
     levels = {}
     for block, (filters, depth) in enumerate(_BLOCKS, 1):
         for i in range(1, depth + 1):
@@ -46,6 +47,12 @@ def vgg16(images):
         x = _convolution(x, filters, 3, strides=strides, padding="valid", name=f"{level}_2")
         levels[level] = x
     return levels
+
+
+def vgg16_torchvision(images):
+    """`vgg16` on RGB less the mean that torchvision's `ssd300_vgg16` subtracts."""
+    offset = [-255 * mean for mean in (0.48235, 0.45882, 0.40784)]
+    return vgg16(images, layers.Rescaling(1.0, offset, name="rescaling"))
 
 
 def _convolution(x, filters, size, padding="same", **settings):

@@ -21,6 +21,8 @@ class Family(NamedTuple):
         places: function of our detector and of its `Classes` to the places of all tensors.
         image_size: (height, width) of the input, unless the user wants another.
         settings: further arguments of our detector.
+        backbone: string, ours.
+        any_size: bool. Whether images may have another size.
         outputs_a_class: int. Scores of a class in `logits`.
         softmax: bool. Whether the first score is that of the background.
         epsilon: float. What the published network adds to the variances of its batch
@@ -34,6 +36,8 @@ class Family(NamedTuple):
     places: Callable
     image_size: tuple[int, int]
     settings: dict
+    backbone: str = "resnet50_torchvision"
+    any_size: bool = True
     outputs_a_class: int = 1
     softmax: bool = False
     epsilon: float = 1e-5

@@ -11,10 +11,11 @@ from harmonic_tf.models.registry import from_preset
 from harmonic_tf.models.torchvision.classes import COCO_OUTPUTS, classes_of
 from harmonic_tf.models.torchvision.fcos import FCOS
 from harmonic_tf.models.torchvision.retinanet import RETINANET
+from harmonic_tf.models.torchvision.ssd import SSD300
 from harmonic_tf.models.torchvision.two_stage import FASTER_RCNN, MASK_RCNN
 
 #: The first that a state dict has all of the tensors of is its own.
-FAMILIES = (FCOS, RETINANET, MASK_RCNN, FASTER_RCNN)
+FAMILIES = (FCOS, RETINANET, MASK_RCNN, FASTER_RCNN, SSD300)
 # What a tensor's name began with, and what it begins with now.
 _RENAMED = (
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)", r"\1.0."),
@@ -50,13 +51,13 @@ def load_torchvision(path, image_size=None):
     """Loads `torch.save(model.state_dict(), path)` of a detector of torchvision's, without PyTorch.
 
     Which one it is, its tensors say: `fcos_resnet50_fpn`, `retinanet_resnet50_fpn`,
-    `fasterrcnn_resnet50_fpn` or `maskrcnn_resnet50_fpn`. Images are brought to the input by
-    letterbox.
+    `fasterrcnn_resnet50_fpn`, `maskrcnn_resnet50_fpn` or `ssd300_vgg16`. Images are brought to the
+    input by letterbox, those of the last by stretching.
 
     Args:
         path: string or Path.
         image_size: (height, width) of the input in pixels, best multiples of 128; None for
-            1024 x 1024.
+            1024 x 1024. `ssd300_vgg16` has always 300 x 300.
 
     Returns:
         `Loaded`.
@@ -75,10 +76,15 @@ def load_torchvision(path, image_size=None):
     state = with_new_names(read_state_dict(path))
     family = _family_of(state, path)
     classes = classes_of(state[family.logits].size // family.outputs_a_class, family.softmax)
+    if image_size and not family.any_size and tuple(image_size) != family.image_size:
+        raise ValueError(
+            f"{path}: {family.name} takes images of {family.image_size} (height, width) pixels. "
+            f"Received: {tuple(image_size)}"
+        )
     model = from_preset(
         family.preset,
         num_classes=len(classes.kept),
-        backbone="resnet50_torchvision",
+        backbone=family.backbone,
         freeze_batch_norm=True,
         image_size=image_size or family.image_size,
         **{"resize": "letterbox", **family.settings},

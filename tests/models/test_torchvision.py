@@ -18,7 +18,7 @@ from harmonic_tf.models.stages import read
 from harmonic_tf.models.torchvision import load_torchvision, loading
 from harmonic_tf.models.torchvision.classes import COCO, classes_of
 
-DENSE = ["fcos_resnet50_fpn", "retinanet_resnet50_fpn"]
+DENSE = ["fcos_resnet50_fpn", "retinanet_resnet50_fpn", "ssd300_vgg16"]
 TWO_STAGE = ["fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"]
 
 
@@ -75,10 +75,11 @@ def case(request, tmp_path_factory):
     expected = expected_of(request.param)
     path = tmp_path_factory.mktemp("torchvision") / f"{request.param}.pth"
     write_state_dict(path, published_state(request.param))
-    loaded = load_torchvision(path, reference.SIZE)
+    size = reference.size_of(request.param)
+    loaded = load_torchvision(path, size)
     path.unlink()
     assert loaded.architecture == request.param
-    images = reference.image()[None]
+    images = reference.image(size)[None]
     return loaded, expected, {key: np.array(x) for key, x in loaded.model(images).items()}, images
 
 
@@ -95,8 +96,10 @@ def test_outputs_are_torchvisions(case):
     if loaded.architecture in TWO_STAGE:
         outputs_of_both_stages(loaded, expected, outputs)
         return
-    row = read(loaded.model.stages, outputs, reference.SIZE)["boxes"]
+    row = read(loaded.model.stages, outputs, loaded.model.image_size)["boxes"]
     rows, kept = expected["rows"], list(loaded.category_ids)
+    if row.stage.classification == "softmax":
+        kept.append(0)
     received = {
         "classification": row.classification[0][rows],
         "boxes": np.array(row.boxes())[0][rows],
@@ -169,20 +172,23 @@ def test_of_another_count_all_are_classes():
     assert classes_of(4, softmax=True).names == ("class 1", "class 2", "class 3")
 
 
-def test_what_it_starts_from_is_frozen_and_letterboxed(case):
-    model = case[0].model
-    assert model.resize == "letterbox" and model.image_size == reference.SIZE
+def test_images_are_resized_as_in_torchvision_and_batch_normalisation_is_frozen(case):
+    architecture, model, *_ = case[0]
+    is_ssd = architecture == "ssd300_vgg16"
+    assert model.resize == ("stretch" if is_ssd else "letterbox")
+    assert model.image_size == reference.size_of(architecture)
     assert model.backbone.freeze_batch_norm
     trained = {x.path.split("/")[-2] for x in model.backbone.trainable_variables}
-    assert "conv1" in trained and "bn1" not in trained
+    assert ("fc6" if is_ssd else "conv1") in trained and "bn1" not in trained
 
 
-@pytest.mark.parametrize("preset", ["fcos_tiny", "retinanet_tiny", "faster_rcnn_tiny"])
+@pytest.mark.parametrize("preset", ["fcos_tiny", "retinanet_tiny", "faster_rcnn_tiny", "ssd_tiny"])
 def test_torchvisions_layout_is_kept_in_a_file(preset, tmp_path):
     """And is another than ours."""
     images = np.random.default_rng(0).uniform(0, 255, (1, 128, 160, 3)).astype("float32")
     settings = {"num_classes": 2, "image_size": (128, 160)}
-    model = from_preset(preset, torchvision=True, **settings)
+    layout = {"steps": (9, 17, 35, 60)} if preset == "ssd_tiny" else {"torchvision": True}
+    model = from_preset(preset, **layout, **settings)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     expected, received = model(images), again(images)
@@ -225,6 +231,13 @@ def test_a_state_dict_that_is_not_whole_is_refused(monkeypatch):
         with pytest.raises(ValueError, match=message):
             load(changes)
     np.testing.assert_array_equal(model.backbone.get_layer("conv1").get_weights()[0], before)
+
+
+def test_ssd300_has_one_size(monkeypatch):
+    state = {name: np.zeros(455) for name in loading.SSD300.has}
+    monkeypatch.setattr(loading, "read_state_dict", lambda path: state)
+    with pytest.raises(ValueError, match=r"^some\.pth: ssd300_vgg16 takes images of \(300, 300\)"):
+        load_torchvision("some.pth", (512, 512))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ published first, unless EPSILON says another.
 """
 
 import json
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -21,6 +22,7 @@ NAMES = (
     "fcos_resnet50_fpn",
     "retinanet_resnet50_fpn",
     "maskrcnn_resnet50_fpn",
+    "ssd300_vgg16",
 )
 SIZE = (128, 160)
 OUTPUTS = 91
@@ -29,7 +31,7 @@ ROWS = 150
 # Regions and masks whose outputs are kept.
 REGIONS, MASKS = 40, 8
 # Of what predicts scores; others start from 0.
-BIAS = {"rpn": 0.0, "cls_logits": -4.8, "ctrness": 2.0, "bbox_reg": 0.5}
+BIAS = {"scale_weight": 20.0, "rpn": 0.0, "cls_logits": -4.8, "ctrness": 2.0, "bbox_reg": 0.5}
 # Ids without a class, which training would have made as unlikely in a softmax.
 UNUSED = [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
 # Over the size that keeps variances: so that boxes stay near their anchors, and scores differ.
@@ -41,6 +43,9 @@ GAIN = {
     "bbox_pred": 0.2,
     "cls_score": 2.0,
     "mask_fcn_logits": 5.0,
+    "features.0.": 0.02,
+    "classification_head.module_list": 0.7,
+    "regression_head.module_list": 0.3,
 }
 
 
@@ -67,13 +72,22 @@ def seeded(name, shape):
         values = random.normal(bias, 0.1, shape)
     if name.endswith("cls_score.bias"):
         values[UNUSED] = -50.0
+    if re.search(r"class.*module_list\.\d\.bias", name):
+        values.reshape(-1, OUTPUTS)[:, UNUSED] = -50.0
+        values[::OUTPUTS] = 6.0
     return values.astype("float32")
 
 
-def image():
+def size_of(name):
+    """(height, width) of the image, which torchvision takes as it is."""
+    return (300, 300) if name.startswith("ssd") else SIZE
+
+
+def image(size):
     """Squares of 8 pixels, `(H, W, 3)`, 0 to 255."""
-    squares = np.random.default_rng(0).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8, 3))
-    return squares.repeat(8, axis=0).repeat(8, axis=1).astype("float32")
+    squares = np.random.default_rng(0).integers(0, 256, (-(-size[0] // 8), -(-size[1] // 8), 3))
+    whole = squares.repeat(8, axis=0).repeat(8, axis=1)
+    return whole[: size[0], : size[1]].astype("float32")
 
 
 def filled(name):
@@ -81,8 +95,9 @@ def filled(name):
     import torch
     from torchvision.models import detection
 
-    settings = {"weights_backbone": None, "min_size": min(SIZE), "max_size": max(SIZE)}
-    model = getattr(detection, name)(weights=None, num_classes=OUTPUTS, **settings).eval()
+    settings = {} if name.startswith("ssd") else {"min_size": min(SIZE), "max_size": max(SIZE)}
+    settings |= {"weights": None, "weights_backbone": None, "num_classes": OUTPUTS}
+    model = getattr(detection, name)(**settings).eval()
     shapes = {key: tuple(x.shape) for key, x in model.state_dict().items()}
     model.load_state_dict({key: torch.tensor(seeded(key, x)) for key, x in shapes.items()})
     for module in model.modules():
@@ -92,7 +107,7 @@ def filled(name):
 
 
 def dense(model, images, features):
-    """Outputs of RetinaNet and FCOS, and the boxes that they say."""
+    """Outputs of RetinaNet, FCOS and SSD, and the boxes that they say."""
     outputs = model.head(features)
     (anchors,) = model.anchor_generator(images, features)
     deltas = outputs["bbox_regression"][0]
@@ -138,7 +153,7 @@ def main(names):
 
     for name in names or NAMES:
         model, shapes = filled(name)
-        pixels = torch.tensor(image() / np.float32(255)).permute(2, 0, 1)
+        pixels = torch.tensor(image(size_of(name)) / np.float32(255)).permute(2, 0, 1)
         with torch.no_grad():
             (detections,) = model([pixels])
             images, _ = model.transform([pixels])

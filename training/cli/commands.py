@@ -274,9 +274,9 @@ class Export:
 class Import:
     """Turn a detector that torchvision publishes into a model file, without PyTorch.
 
-    Takes the state dict of fcos_resnet50_fpn, retinanet_resnet50_fpn, fasterrcnn_resnet50_fpn or
-    maskrcnn_resnet50_fpn. The classes go to labels.json beside the model, which predict, evaluate
-    and export then take.
+    Takes the state dict of fcos_resnet50_fpn, retinanet_resnet50_fpn, fasterrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn or ssd300_vgg16. The classes go to labels.json beside the model, which
+    predict, evaluate and export then take.
 
     harmonic-tf import retinanet_resnet50_fpn_coco-eeacb38b.pth --output runs/coco/model.keras
     """
@@ -287,7 +287,7 @@ class Import:
     """The file to write, in a folder of its own."""
     image_size: tuple[int, int] | None = None
     """Height and width of the network's input in pixels, best multiples of 128. None: 1024 x 1024,
-    where images of 4 by 3 are 4 % smaller than torchvision makes them."""
+    where images of 4 by 3 are 4 % smaller than torchvision makes them; ssd300_vgg16: 300 x 300."""
 
     def __call__(self):
         import_tensorflow()
