@@ -138,10 +138,10 @@ def with_epsilon(state, epsilon):
         epsilon: float, its own.
     """
     scaled = dict(state)
-    for name in state:
+    for name, x in state.items():
         scale = name.replace(".running_var", ".weight")
-        if scale != name and scale in state:
-            variance = np.asarray(state[name], "float64")
+        if scale != name and scale in state and state[scale].shape == x.shape:
+            variance = np.asarray(x, "float64")
             ratio = np.sqrt((variance + _EPSILON) / (variance + epsilon))
             scaled[scale] = (state[scale] * ratio).astype("float32")
     return scaled

@@ -159,6 +159,7 @@ def test_classes_are_cocos(case):
     assert loaded.model.num_classes == len(loaded.class_names) == 80
     names = dict(zip(loaded.category_ids, loaded.class_names, strict=True))
     assert names == COCO
+    assert sorted([*COCO, *reference.UNUSED]) == list(range(1, 91))
     assert (names[1], names[13], names[18], names[90]) == (
         "person",
         "stop sign",
@@ -226,6 +227,8 @@ def test_a_state_dict_that_is_not_whole_is_refused(monkeypatch):
             {conv: np.zeros((64, 3, 3, 3))},
             r"conv1\.weight \(64, 3, 3, 3\) instead of \(64, 3, 7, 7\)",
         ),
+        ({"backbone.body.bn1.bias": np.zeros(3)}, r"bn1\.bias \(3,\) instead of \(64,\)"),
+        ({"backbone.body.bn1.weight": np.zeros(3)}, r"bn1\.weight \(3,\) instead of \(64,\)"),
         ({"backbone.body.bn1.weight": None}, r"lacks backbone\.body\.bn1\.weight\.$"),
     ):
         with pytest.raises(ValueError, match=message):
