@@ -37,6 +37,7 @@ def test_every_package_is_named():
 def wheel(tmp_path_factory):
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     files = [ROOT / name for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")]
+    files += (ROOT / "models/pretrained").glob("*/*")
     for file in [*files, *(x for folder in FOLDERS for x in (ROOT / folder).rglob("*.py"))]:
         copy = source / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +54,11 @@ def test_the_wheel_has_every_module_and_no_other_top_level_name(wheel):
     for folder, place in FOLDERS.items():
         for file in (ROOT / folder).rglob("*.py"):
             assert f"{place}/{file.relative_to(ROOT / folder).as_posix()}" in modules
+    shipped = {name for name in names if name.startswith("harmonic_tf/models/pretrained/voc/")}
+    assert {Path(name).name for name in shipped} == {
+        "README.md", "details.json", "labels.json", "metrics.json", "model.keras", "recipe.yaml",
+    }  # fmt: skip
+    assert all(zipfile.ZipFile(wheel).getinfo(name).file_size <= 10e6 for name in shipped)
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"harmonic_tf"}
 

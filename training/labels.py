@@ -98,11 +98,20 @@ def read_labels(folder) -> Labels:
         ) from error
 
 
+def located(path) -> Path:
+    """The path itself, or the folder of the detector that comes with the package by that name."""
+    from harmonic_tf.models.pretrained import pretrained_folder
+
+    path = Path(path)
+    return path if path.exists() else pretrained_folder(str(path)) or path
+
+
 def model_file(path) -> Path:
-    """The model's file, given a run's folder or the file itself.
+    """The model's file, given a run's folder, the file itself or the name of a detector of ours.
 
     Args:
-        path: str or Path. A folder that holds `model.keras`, or a `.keras` file.
+        path: str or Path. A folder that holds `model.keras`, a `.keras` file, or, where there is no
+            such path, one of `harmonic_tf.models.pretrained`.
 
     Returns:
         Path. An existing file.
@@ -110,7 +119,7 @@ def model_file(path) -> Path:
     Raises:
         FileNotFoundError: If there is no such path, or no model in the folder.
     """
-    path = Path(path)
+    path = located(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such run or model file")
     if not path.is_dir():
@@ -121,11 +130,19 @@ def model_file(path) -> Path:
     return file
 
 
+def is_model(path) -> bool:
+    """Whether a path is to be a model, by its name and its files' names alone."""
+    path = located(path)
+    return path.suffix == ".keras" or any(
+        (path / name).exists() for name in (MODEL_FILE, LABELS_FILE, "recipe.yaml")
+    )
+
+
 def load_model_and_labels(path):
     """Loads a trained detector and what its classes mean.
 
     Args:
-        path: str or Path. A run's folder, or a `.keras` file.
+        path: str or Path. As for `model_file`.
 
     Returns:
         Tuple of the model (not compiled) and its `Labels`. A file with no `labels.json` beside it

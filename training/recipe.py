@@ -104,9 +104,9 @@ class Settings:
     its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite, ResNeXt and
     resnet50_torchvision."""
     start: str | None = None
-    """Trained detector to start from: a run's folder or a .keras file of ours. Its model, backbone
-    and image size are taken, and its heads for the classes that labels.json beside it names alike;
-    other classes start anew."""
+    """Trained detector to start from: a run's folder, a .keras file of ours, or voc, which comes
+    with the package. Its model, backbone and image size are taken, and its heads for the classes
+    that labels.json beside it names alike; other classes start anew."""
     freeze_backbone: str | None = None
     """Up to where the backbone is not trained: none, stem (before the second halving), a pyramid
     level such as P3 or 3, or all. None: the model's own, none so far."""

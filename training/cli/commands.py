@@ -3,6 +3,7 @@
 A field's docstring is its help. TensorFlow is imported only inside `__call__`.
 """
 
+import glob
 import math
 import shlex
 import sys
@@ -77,7 +78,7 @@ class Evaluate:
     """
 
     model: Positional[Path]
-    """A run's folder, or a .keras file."""
+    """A run's folder, a .keras file, or voc for the detector that comes with the package."""
     data: str | None = None
     """Images, as for train. None: those of the run's recipe."""
     eval_split: Annotated[str | None, arg(aliases=["--split"])] = None
@@ -150,8 +151,10 @@ class Evaluate:
     def _recipe(self) -> Recipe:
         """What to evaluate on; of the run's own data the same part as while it was trained."""
         from harmonic_tf.training.data import absolute_spec
+        from harmonic_tf.training.labels import located
 
-        file = (self.model if self.model.is_dir() else self.model.parent) / "recipe.yaml"
+        path = located(self.model)
+        file = (path if path.is_dir() else path.parent) / "recipe.yaml"
         if not file.exists() and self.data is None:
             raise UserError(f"{self.model}: no {file.name} beside it; say what --data to use")
         recipe = read_recipe(file) if file.exists() else Recipe(data=self.data)
@@ -207,10 +210,16 @@ class Predict:
     """Find objects in images: writes the images with boxes, and COCO results as JSON.
 
     harmonic-tf predict runs/cells photos/*.jpg --output found
+
+    Without a model, the one that comes with the package finds VOC's 20 classes: persons, vehicles,
+    animals and furniture.
+
+    harmonic-tf predict photo.jpg --output found
     """
 
     model: Positional[Path]
-    """A run's folder, or a .keras file."""
+    """A run's folder, a .keras file, voc for the detector that comes with the package, or already
+    the first image."""
     images: Positional[tuple[str, ...]]
     """Image files, folders of them, or patterns."""
     output: Path = Path("predictions")
@@ -221,6 +230,12 @@ class Predict:
     """Images a step."""
 
     def __call__(self):
+        from harmonic_tf.training.labels import is_model
+
+        is_there = self.model.exists() or any(glob.iglob(str(self.model)))
+        if is_there and not is_model(self.model):
+            self._by_default()()
+            return
         if not self.images:
             raise UserError("expected images after the model: files, folders or patterns")
         if not -math.inf < self.score_threshold < math.inf:
@@ -242,6 +257,13 @@ class Predict:
         counts = f"{len(found.images)} images and {len(found.results)} results"
         print(printable(f"{counts} in {self.output}"))
 
+    def _by_default(self):
+        """The same with the detector that comes with the package; what stood first is an image."""
+        from harmonic_tf.models.pretrained import DEFAULT
+
+        print(printable(f"{self.model} is no model: looking with {DEFAULT}, VOC's 20 classes"))
+        return replace(self, model=Path(DEFAULT), images=(str(self.model), *self.images))
+
 
 @dataclass(frozen=True)
 class Export:
@@ -251,7 +273,7 @@ class Export:
     """
 
     model: Positional[Path]
-    """A run's folder, or a .keras file."""
+    """A run's folder, a .keras file, or voc for the detector that comes with the package."""
     output: Path = Path("saved_models")
     """Folder of exports; the model goes to OUTPUT/NAME/VERSION."""
     name: str | None = None
@@ -260,12 +282,14 @@ class Export:
     def __call__(self):
         require_folder(self.output)
         import_tensorflow()
+        from harmonic_tf.training.labels import located
         from harmonic_tf.training.serving.saved_model import export_model
 
         with as_user_error():
-            model, labels = _load(self.model)
-            recipe = self.model / "recipe.yaml"
-            name = self.name or self.model.resolve().stem
+            path = located(self.model)
+            model, labels = _load(path)
+            recipe = path / "recipe.yaml"
+            name = self.name or path.resolve().stem
             recipe = recipe if recipe.is_file() else None
             print(printable(export_model(model, labels, self.output, name, recipe=recipe)))
 
