@@ -38,7 +38,7 @@ def with_classes(model, sources, **settings):
     larger = _rebuilt(model, model.num_classes + 1, settings)
     for there, here, grown in zip(model.weights, result.weights, larger.weights, strict=True):
         values = keras.ops.convert_to_numpy(there)
-        growth = grown.shape[-1] - there.shape[-1] if there.shape else 0
+        growth = grown.shape[-1] - there.shape[-1] if len(there.shape) else 0
         if growth:
             values = _columns(values, keras.ops.convert_to_numpy(here), sources, growth, here.path)
         here.assign(values)

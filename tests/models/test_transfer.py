@@ -8,7 +8,7 @@ from harmonic_tf.models import from_preset
 from harmonic_tf.models.transfer import with_classes
 
 # One of each kind of head; the others are made of the same.
-KINDS = ["ssd_tiny", "retinanet_tiny", "mask_rcnn_tiny"]
+KINDS = ["ssd_tiny", "fcos_tiny", "mask_rcnn_tiny"]
 OTHERS = [name for name in (*ONE_STAGE, *TWO_STAGE) if name not in KINDS]
 OLD, SOURCES = 3, [2, None, None, 0]  # of three classes the last and the first, among new ones
 

@@ -9,9 +9,11 @@ import pytest
 import harmonic_tf.models.torchvision as torchvision
 from harmonic_tf.models import from_preset
 from harmonic_tf.training import cli
+from harmonic_tf.training.build import build_model
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.importing import import_torchvision
 from harmonic_tf.training.labels import load_model_and_labels
+from harmonic_tf.training.recipe import Recipe, resolve
 
 
 @pytest.fixture
@@ -42,6 +44,18 @@ def test_the_model_lies_beside_its_labels(small, tmp_path, capsys):
     images = np.random.default_rng(0).uniform(0, 255, (1, *model.image_size, 3))
     np.testing.assert_array_equal(again(images)["box"], model(images)["box"])
     assert again.resize == "letterbox"
+
+
+def test_a_run_starts_from_it(small, tmp_path):
+    model, _ = small
+    import_torchvision("weights.pth", tmp_path / "model.keras")
+    recipe = resolve(Recipe(start=str(tmp_path)))
+    assert recipe.model == "fcos_tiny"
+    started = build_model(recipe, ("dog", "zebra"))
+    assert started.resize == "letterbox"
+    images = np.full((1, *model.image_size, 3), 9.0, "float32")
+    then, now = (np.asarray(m(images)["classification"]) for m in (model, started))
+    np.testing.assert_allclose(now[..., 0], then[..., 1], rtol=1e-5)
 
 
 def test_nothing_is_overwritten(small, tmp_path):
