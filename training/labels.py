@@ -99,19 +99,23 @@ def read_labels(folder) -> Labels:
 
 
 def located(path) -> Path:
-    """The path itself, or the folder of the detector that comes with the package by that name."""
+    """The path itself, or the folder of the detector that comes with the package by that name.
+
+    A model of the user's by that name comes first; another folder, such as one of data, does not.
+    """
     from harmonic_tf.models.pretrained import pretrained_folder
 
     path = Path(path)
-    return path if path.exists() else pretrained_folder(str(path)) or path
+    is_here = path.is_file() or (path / MODEL_FILE).is_file()
+    return path if is_here else pretrained_folder(str(path)) or path
 
 
 def model_file(path) -> Path:
     """The model's file, given a run's folder, the file itself or the name of a detector of ours.
 
     Args:
-        path: str or Path. A folder that holds `model.keras`, a `.keras` file, or, where there is no
-            such path, one of `harmonic_tf.models.pretrained`.
+        path: str or Path. A folder that holds `model.keras`, a `.keras` file, or, where it is
+            neither, the name of one of `harmonic_tf.models.pretrained`.
 
     Returns:
         Path. An existing file.

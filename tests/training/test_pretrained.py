@@ -32,12 +32,14 @@ def test_what_is_there():
     assert pretrained_folder("none") is None
 
 
-def test_a_path_comes_before_a_name(tmp_path, monkeypatch):
-    assert located("voc") == pretrained_folder("voc")
+def test_a_model_of_that_name_comes_first_but_not_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert located("voc") == pretrained_folder("voc")
     Path("voc").mkdir()
+    assert located("voc") == pretrained_folder("voc")
+    assert is_model("voc")
+    Path("voc/model.keras").touch()
     assert located("voc") == Path("voc")
-    assert not is_model("voc")
 
 
 def test_a_run_can_start_from_it():
@@ -46,8 +48,10 @@ def test_a_run_can_start_from_it():
     assert recipe.start == str(pretrained_folder("voc") / "model.keras")
 
 
-def test_a_photograph_alone_is_looked_at(tmp_path, capsys):
-    """Beside itself in a mirror, so that there are two persons."""
+def test_a_photograph_alone_is_looked_at(tmp_path, monkeypatch, capsys):
+    """And beside itself in a mirror, so that there are two persons; data may lie in a folder voc."""
+    monkeypatch.chdir(tmp_path)
+    Path("voc").mkdir()
     photo = Image.open(PERSON).convert("RGB")
     both = Image.new("RGB", (2 * photo.width, photo.height))
     both.paste(photo, (0, 0))

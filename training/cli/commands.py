@@ -259,10 +259,11 @@ class Predict:
 
     def _by_default(self):
         """The same with the detector that comes with the package; what stood first is an image."""
-        from harmonic_tf.models.pretrained import DEFAULT
+        from harmonic_tf.models.pretrained import DEFAULT, pretrained_folder
 
         print(printable(f"{self.model} is no model: looking with {DEFAULT}, VOC's 20 classes"))
-        return replace(self, model=Path(DEFAULT), images=(str(self.model), *self.images))
+        model = pretrained_folder(DEFAULT)
+        return replace(self, model=model, images=(str(self.model), *self.images))
 
 
 @dataclass(frozen=True)
