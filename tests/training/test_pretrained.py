@@ -49,7 +49,7 @@ def test_a_run_can_start_from_it():
 
 
 def test_a_photograph_alone_is_looked_at(tmp_path, monkeypatch, capsys):
-    """And beside itself in a mirror, so that there are two persons; data may lie in a folder voc."""
+    """And beside itself in a mirror: two persons. That data lies in a folder voc is no matter."""
     monkeypatch.chdir(tmp_path)
     Path("voc").mkdir()
     photo = Image.open(PERSON).convert("RGB")
