@@ -8,7 +8,12 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from harmonic_tf.models.pretrained import DEFAULT, pretrained_folder, pretrained_names
+from harmonic_tf.models.pretrained import (
+    DEFAULT,
+    SHOWN_FROM,
+    pretrained_folder,
+    pretrained_names,
+)
 from harmonic_tf.training.cli.program import main
 from harmonic_tf.training.data import load_data
 from harmonic_tf.training.evaluation.evaluator import evaluate_model
@@ -70,6 +75,7 @@ def test_a_photograph_alone_is_looked_at(tmp_path, monkeypatch, capsys):
         middles = sorted((x["bbox"][0] + x["bbox"][2] / 2) // width for x in best)
         assert middles == list(range(count))
         assert all(x["bbox"][2] > width / 2 and x["bbox"][3] > height / 2 for x in best)
+    assert found[0]["score"] > SHOWN_FROM
     assert {path.name for path in (output / "images").iterdir()} == {
         "grace_hopper.jpg", "two.jpg",
     }  # fmt: skip

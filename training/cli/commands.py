@@ -224,8 +224,9 @@ class Predict:
     """Image files, folders of them, or patterns."""
     output: Path = Path("predictions")
     """Folder to write to."""
-    score_threshold: float = 0.4
-    """Boxes with lower scores are not drawn; predictions.json holds them all the same."""
+    score_threshold: float | None = None
+    """Boxes with lower scores are not drawn; predictions.json holds them all the same. None: 0.4;
+    0.25 without a model."""
     batch_size: int = 8
     """Images a step."""
 
@@ -238,10 +239,9 @@ class Predict:
             return
         if not self.images:
             raise UserError("expected images after the model: files, folders or patterns")
-        if not -math.inf < self.score_threshold < math.inf:
-            raise UserError(
-                f"--score-threshold: expected a number; received {self.score_threshold}"
-            )
+        threshold = 0.4 if self.score_threshold is None else self.score_threshold
+        if not -math.inf < threshold < math.inf:
+            raise UserError(f"--score-threshold: expected a number; received {threshold}")
         _require_batch_size(self.batch_size)
         require_folder(self.output)
         import_tensorflow()
@@ -250,7 +250,7 @@ class Predict:
         with as_user_error():
             model, labels = _load(self.model)
             found = predict_images(
-                model, self.images, labels, self.output, self.score_threshold, self.batch_size
+                model, self.images, labels, self.output, threshold, self.batch_size
             )
         for problem in found.problems:
             print(printable(f"skipped {problem}"), file=sys.stderr)
@@ -259,11 +259,15 @@ class Predict:
 
     def _by_default(self):
         """The same with the detector that comes with the package; what stood first is an image."""
-        from harmonic_tf.models.pretrained import DEFAULT, pretrained_folder
+        from harmonic_tf.models.pretrained import DEFAULT, SHOWN_FROM, pretrained_folder
 
         print(printable(f"{self.model} is no model: looking with {DEFAULT}, VOC's 20 classes"))
-        model = pretrained_folder(DEFAULT)
-        return replace(self, model=model, images=(str(self.model), *self.images))
+        return replace(
+            self,
+            model=pretrained_folder(DEFAULT),
+            images=(str(self.model), *self.images),
+            score_threshold=SHOWN_FROM if self.score_threshold is None else self.score_threshold,
+        )
 
 
 @dataclass(frozen=True)
