@@ -5,16 +5,19 @@ shows them. All else (turned PNG, BMP with a palette, GIF, WebP, TIFF, ...) is d
 handed on as a BMP in memory. The rules are in docs/data.md.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from harmonic_tf.training.data.pixels import PixelBudget
 from harmonic_tf.training.data.problems import Unusable
 
 # Pillow opens an MPO, which many phones write, as the JPEG that it begins with.
@@ -23,6 +26,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 KINDS = "JPEG, PNG, BMP, GIF, WebP or TIFF"
 # Pillow's own limit, 89 million: three times as many bytes, and some multiple while resizing.
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS
+# One image of the largest size, or several smaller ones, while all threads decode.
+AT_ONCE = PixelBudget(MAX_PIXELS)
 GREY = (127, 127, 127)
 
 END_OF_JPEG = b"\xff\xd9"
@@ -114,7 +119,8 @@ def decode(encoded: bytes) -> Image.Image:
 
 def as_bmp(encoded: bytes) -> bytes:
     """An image, as a viewer shows it, in a form that every decoder reads the same way."""
-    return to_bmp(decode(encoded))
+    with _opened(encoded) as image:
+        return to_bmp(_upright(image))
 
 
 def blank(height: int, width: int) -> bytes:
@@ -170,8 +176,11 @@ def exif_orientation(exif: bytes) -> int:
     return 1
 
 
-def _opened(encoded: bytes) -> Image.Image:
-    """The image with its header read, and its size found bearable."""
+@contextlib.contextmanager
+def _opened(encoded: bytes) -> Iterator[Image.Image]:
+    """The image with its header read and its size found bearable, when there is room for it."""
+    if not encoded:
+        raise Unusable("unreadable image file: it is empty")
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
@@ -181,7 +190,8 @@ def _opened(encoded: bytes) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height} px"
         raise Unusable(f"image too large: {size}, more than {MAX_PIXELS} pixels")
-    return image
+    with image, AT_ONCE.taking(image.width * image.height):
+        yield image
 
 
 def digest_of(content: bytes) -> str:
@@ -197,10 +207,16 @@ def _checked(content: bytes) -> Header:
         if image.format == "PNG":
             _check_chunks(content)
         orientation = _orientation(image)
-        shown = _upright(image)
-    plain = orientation == 1 and (image.format == "PNG" or _is_plain_bmp(content))
-    plain = plain and _tensorflow_decodes(content, False)
-    return Header(shown.height, shown.width, False, orientation, not plain, digest)
+        image.load()
+        # One pixel tells whether such colours can be shown; copies of all would take gigabytes.
+        _over_white(_eight_bits(image.crop((0, 0, 1, 1))))
+        width, height = image.size
+        if orientation >= 5 and image.format != "TIFF":
+            height, width = width, height
+        is_plain = orientation == 1 and (image.format == "PNG" or _is_plain_bmp(content))
+        image.close()
+        is_plain = is_plain and _tensorflow_decodes(content, False)
+    return Header(height, width, False, orientation, not is_plain, digest)
 
 
 def _checked_jpeg(image: Image.Image, content: bytes, digest: str) -> Header:

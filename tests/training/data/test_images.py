@@ -1,5 +1,6 @@
 """What is found out about an image's file, against files that are made here."""
 
+import concurrent.futures
 import io
 import struct
 import zlib
@@ -9,6 +10,7 @@ import pytest
 from folders import picture
 from PIL import Image
 
+from harmonic_tf.training.data import images
 from harmonic_tf.training.data.images import (
     as_bmp,
     blank,
@@ -16,6 +18,7 @@ from harmonic_tf.training.data.images import (
     exif_orientation,
     read_header,
 )
+from harmonic_tf.training.data.pixels import PixelBudget
 from harmonic_tf.training.data.problems import Unusable
 
 # What EXIF says of each orientation: the stored image made of the one that is shown.
@@ -224,7 +227,7 @@ def test_images_that_would_fill_the_memory_are_refused(size):
 
 
 def test_other_files_are_refused_with_the_way_out(tmp_path):
-    for content in (b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n", encode(picture(), "PPM")):
+    for content in (b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n", encode(picture(), "PPM")):
         with pytest.raises(Unusable, match="unreadable image file: not JPEG, PNG, .* convert"):
             read_header(content)
     with pytest.raises(Unusable, match="missing image file") as error:
@@ -235,3 +238,22 @@ def test_other_files_are_refused_with_the_way_out(tmp_path):
 def test_a_blank_image_is_grey():
     assert np.unique(np.asarray(decode(blank(3, 5)))).tolist() == [127]
     assert decode(blank(3, 5)).size == (5, 3)
+
+
+def test_an_empty_file_is_called_so(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(Unusable, match="^unreadable image file: it is empty$"):
+        read_header(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("read", [read_header, decode])
+def test_an_image_waits_until_its_pixels_are_free(monkeypatch, read):
+    budget = PixelBudget(50 * 70)
+    monkeypatch.setattr(images, "AT_ONCE", budget)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with budget.taking(1):
+            waiting = pool.submit(read, encode(picture(50, 70), "PNG"))
+            with pytest.raises(concurrent.futures.TimeoutError):
+                waiting.result(0.2)
+        assert waiting.result(60).height == 50
+    assert budget.left == 50 * 70
