@@ -66,7 +66,7 @@ def train_batches(
 
     Raises:
         ValueError: fewer images than a batch, more objects than `max_boxes`, an unknown mode, no
-        object with a mask where masks are asked for.
+        object with a mask where masks are asked for, none of a pixel or more in the input.
 
     Example:
         >>> data = load_data("shapes:train=8")

@@ -82,7 +82,5 @@ def check_trainable(data: DetectionData):
     if len(empty) == len(data.class_names):
         others = ", ".join(map(repr, data.other_classes[:20]))
         there = f"; its objects are of the classes {others}" if others else ""
-        raise ValueError(
-            f"{data.name} ({data.split}) has no object to train on, expected some of the classes "
-            f"{', '.join(empty) or '(none named)'}{there}."
-        )
+        expected = f", expected some of the classes {', '.join(empty)}" if empty else ""
+        raise ValueError(f"{data.name} ({data.split}) has no object to train on{expected}{there}.")

@@ -15,16 +15,23 @@ _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.:-
 
 
 def read_json(file: Path):
-    """A JSON file's content.
+    """A JSON file's content; a whole number of thousands of digits is an infinite one.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply.
         OSError: it cannot be read.
     """
     try:
-        return json.loads(read_text(file))
+        return json.loads(read_text(file), parse_int=_whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _whole(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python reads
+        return float(digits)
 
 
 def read_xml(file: Path) -> ElementTree.Element:

@@ -63,3 +63,9 @@ def test_crowds_are_nothing_to_train_on():
     )
     with pytest.raises(ValueError, match="no object to train on"):
         check_trainable(dataclasses.replace(data, records=crowds))
+
+
+def test_data_without_classes_has_nothing_to_train_on():
+    data = dataclasses.replace(load_data("shapes:train=1"), class_names=())
+    with pytest.raises(ValueError, match=r"has no object to train on\.$"):
+        check_trainable(data)

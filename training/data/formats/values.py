@@ -62,12 +62,13 @@ def flag(value, name: str) -> bool:
         Unusable: it is something else.
 
     Example:
-        >>> flag("0", "iscrowd"), flag(1, "iscrowd"), flag(None, "iscrowd")
+        >>> flag("0.0", "iscrowd"), flag(1, "iscrowd"), flag(None, "iscrowd")
         (False, True, False)
     """
     if value is None or isinstance(value, bool):
         return bool(value)
-    text = str(whole(value) if isinstance(value, float) else value).strip().lower()
+    number = whole(value)
+    text = str(value if number is None else number).strip().lower()
     if text not in FLAGS:
         raise Unusable(f"malformed {name}: expected 0 or 1, received {value!r}")
     return FLAGS[text]
