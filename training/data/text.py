@@ -21,16 +21,21 @@ def read_json(file: Path):
         ValueError: it is no JSON, or nested too deeply.
         OSError: it cannot be read.
     """
+    text = read_text(file)
     try:
-        return json.loads(read_text(file), parse_int=_whole)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # a number with more digits than Python reads
+        return json.loads(text, parse_int=_whole)
 
 
 def _whole(digits: str) -> int | float:
     try:
         return int(digits)
-    except ValueError:  # more digits than Python reads
+    except ValueError:
         return float(digits)
 
 
