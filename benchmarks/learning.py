@@ -1,0 +1,68 @@
+"""How fast runs learn: AP over epochs and over minutes, of runs that `harmonic-tf train` left.
+
+    harmonic-tf train --data voc:BCCD --model ssd_lite --evaluate-every 5 --output runs/imagenet
+    harmonic-tf train --data voc:BCCD --start voc --evaluate-every 5 --output runs/voc
+    python benchmarks/learning.py runs/imagenet runs/voc --output learning.png
+
+Draws the numbers that each run's `history.csv` holds, and writes them beside the figure as JSON. The
+curve of a run is named after its folder. Minutes are of wall time, evaluations included, so they
+compare only runs that had the same machine for themselves.
+"""
+
+import argparse
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+
+from harmonic_tf.training.evaluation.average_precision import METRICS
+from harmonic_tf.training.files import write_json
+from harmonic_tf.training.visualization.figures import COLORS, panels, read_history, save_figure
+
+
+def curve(folder):
+    """What a run came to at each evaluation: a list of dictionaries."""
+    history = read_history(folder)
+    history["minutes"] = np.cumsum(history["seconds"]) / 60
+    names = [name for name in ("epoch", "minutes", *METRICS) if name in history]
+    return [
+        {name: round(float(history[name][place]), 2) for name in names}
+        for place, precision in enumerate(history["AP"])
+        if not math.isnan(precision)
+    ]
+
+
+def draw(curves, number):
+    """A figure of one number of all curves, a dictionary from name to `curve`."""
+    figure, both = panels(2)
+    for axes, key in zip(both, ("epoch", "minutes"), strict=True):
+        for (name, rows), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
+            values = [row[number] for row in rows]
+            axes.plot([row[key] for row in rows], values, color=color, label=name, marker="o")
+        axes.set_xlabel({"epoch": "epochs", "minutes": "minutes of wall time"}[key])
+        axes.set_ylabel(f"{number}, %")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+    both[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def main():
+    options = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    options.add_argument("--number", default="AP50", help="what is drawn, such as AP")
+    options.add_argument("--output", type=Path, default=Path("learning.png"))
+    arguments = options.parse_args()
+    curves = {folder.name: curve(folder) for folder in arguments.runs}
+    for name, rows in curves.items():
+        found = ", ".join(f"{row['epoch']:.0f}: {row[arguments.number]:.1f}" for row in rows)
+        print(f"{name}: {arguments.number} after epoch {found}")
+    write_json(arguments.output.with_suffix(".json"), curves)
+    print(save_figure(draw(curves, arguments.number), arguments.output))
+
+
+if __name__ == "__main__":
+    main()
