@@ -4,9 +4,9 @@
     harmonic-tf train --data voc:BCCD --start voc --evaluate-every 5 --output runs/voc
     python benchmarks/learning.py runs/imagenet runs/voc --output learning.png
 
-Draws the numbers that each run's `history.csv` holds, and writes them beside the figure as JSON. The
-curve of a run is named after its folder. Minutes are of wall time, evaluations included, so they
-compare only runs that had the same machine for themselves.
+Draws the numbers that each run's `history.csv` holds, and writes them beside the figure as JSON.
+The curve of a run is named after its folder. Minutes are of wall time, evaluations included, so
+they compare only runs that had the same machine for themselves.
 """
 
 import argparse
