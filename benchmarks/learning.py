@@ -1,4 +1,4 @@
-"""How fast runs learn: AP over epochs and over minutes, of runs that `harmonic-tf train` left.
+"""How fast runs learn: AP over epochs or minutes, of runs that `harmonic-tf train` left.
 
     harmonic-tf train --data voc:BCCD --model ssd_lite --evaluate-every 5 --output runs/imagenet
     harmonic-tf train --data voc:BCCD --start voc --evaluate-every 5 --output runs/voc
@@ -20,6 +20,8 @@ from harmonic_tf.training.evaluation.average_precision import METRICS
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.visualization.figures import COLORS, panels, read_history, save_figure
 
+LABELS = {"epoch": "epochs", "minutes": "minutes of wall time"}
+
 
 def curve(folder):
     """What a run came to at each evaluation: a list of dictionaries."""
@@ -33,18 +35,17 @@ def curve(folder):
     ]
 
 
-def draw(curves, number):
+def draw(curves, number, by):
     """A figure of one number of all curves, a dictionary from name to `curve`."""
-    figure, both = panels(2)
-    for axes, key in zip(both, ("epoch", "minutes"), strict=True):
-        for (name, rows), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
-            values = [row[number] for row in rows]
-            axes.plot([row[key] for row in rows], values, color=color, label=name, marker="o")
-        axes.set_xlabel({"epoch": "epochs", "minutes": "minutes of wall time"}[key])
-        axes.set_ylabel(f"{number}, %")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-    both[0].legend(frameon=False, fontsize=9)
+    figure, (axes,) = panels(1)
+    for (name, rows), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
+        values = [row[number] for row in rows]
+        axes.plot([row[by] for row in rows], values, color=color, label=name, marker="o")
+    axes.set_xlabel(LABELS[by])
+    axes.set_ylabel(f"{number}, %")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -54,6 +55,9 @@ def main():
     )
     options.add_argument("runs", nargs="+", type=Path, help="folders of runs")
     options.add_argument("--number", default="AP50", help="what is drawn, such as AP")
+    options.add_argument(
+        "--by", choices=list(LABELS), default="epoch", help="what it is drawn over"
+    )
     options.add_argument("--output", type=Path, default=Path("learning.png"))
     arguments = options.parse_args()
     curves = {folder.name: curve(folder) for folder in arguments.runs}
@@ -61,7 +65,7 @@ def main():
         found = ", ".join(f"{row['epoch']:.0f}: {row[arguments.number]:.1f}" for row in rows)
         print(f"{name}: {arguments.number} after epoch {found}")
     write_json(arguments.output.with_suffix(".json"), curves)
-    print(save_figure(draw(curves, arguments.number), arguments.output))
+    print(save_figure(draw(curves, arguments.number, arguments.by), arguments.output))
 
 
 if __name__ == "__main__":
