@@ -233,13 +233,32 @@ def rounded_anchor_shapes(sizes, ratios):
     )
 
 
-def _on_strides(image_size, strides, shapes):
-    cells = [_cells(image_size, stride) for stride in strides]
+def spaced_anchors(cells, steps, shapes):
+    """Anchors on maps whose cells are so many pixels apart, whatever the image's size.
+
+    Args:
+        cells: (rows, columns) of each level.
+        steps: of each level, in pixels.
+        shapes: for each level its anchors' (width, height) in pixels.
+
+    Returns:
+        float32 array `(A, 4)`, x1, y1, x2, y2 in pixels, in the order of `grid_anchors`.
+
+    Example:
+
+    >>> spaced_anchors([(1, 2)], [4], [[(2, 4)]])
+    array([[1., 0., 3., 4.],
+           [5., 0., 7., 4.]], dtype=float32)
+    """
     levels = [
-        grid_anchors((rows * stride, columns * stride), [(rows, columns)], [level_shapes])
-        for stride, (rows, columns), level_shapes in zip(strides, cells, shapes, strict=True)
+        grid_anchors((rows * step, columns * step), [(rows, columns)], [level_shapes])
+        for (rows, columns), step, level_shapes in zip(cells, steps, shapes, strict=True)
     ]
     return np.concatenate(levels)
+
+
+def _on_strides(image_size, strides, shapes):
+    return spaced_anchors([_cells(image_size, stride) for stride in strides], strides, shapes)
 
 
 def _cells(image_size, stride):

@@ -1,10 +1,9 @@
 """What SSD, DSSD and RefineDet share: anchors on the cells of the maps that they predict from."""
 
 import keras
-import numpy as np
 from keras import layers
 
-from harmonic_tf.models.anchors import grid_anchors
+from harmonic_tf.models.anchors import grid_anchors, spaced_anchors
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D, SeparableConv2D
@@ -68,11 +67,7 @@ def cell_anchors(images, maps, anchor_shapes, steps=None):
             )
         if steps is None:
             return grid_anchors(image_size, sizes, anchor_shapes)
-        levels = [
-            grid_anchors((rows * step, columns * step), [(rows, columns)], [shapes])
-            for (rows, columns), step, shapes in zip(sizes, steps, anchor_shapes, strict=True)
-        ]
-        return np.concatenate(levels)
+        return spaced_anchors(sizes, steps, anchor_shapes)
 
     return anchors
 
