@@ -3,11 +3,12 @@
     python benchmarks/adapted.py --library keras_cv --data voc:BCCD --output keras_cv.json
 
 Everything but the loss is the library's and the same for all: a RetinaNet with a small ResNet
-backbone (P3 to P5, 9 anchors a cell from 16 px on), its label encoder, its decoder, AdamW with a
-cosine, light augmentation, the model after the last epoch. `own` is the library's focal and smooth
-L1 losses, as its guide compiles them; the others go through `harmonize`. Runs of a seed share their
-initial weights and batches. With `--output` each run is written as it ends, and the command, given
-again, goes on with those that are missing.
+backbone (KerasCV's P3 to P7, KerasHub's P3 to P5; 9 anchors a cell from 16 px on), its label
+encoder, its decoder, AdamW with a cosine, light augmentation, the model after the last epoch. `own`
+is what the library's guide compiles: focal loss, and smooth L1 (KerasCV) or Huber (KerasHub); the
+others go through `harmonize`. Runs of a seed share their initial weights and batches. With
+`--output` each run is written as it ends, and the command, given again, goes on with those that are
+missing.
 """
 
 import os

@@ -19,9 +19,10 @@ def start_file(start: str) -> Path:
 
 
 def start_preset(start: str) -> str:
-    """The preset that a trained detector was made by, or is closest to; without Keras.
+    """The preset that a trained detector was made by, or is closest to.
 
-    That of the run's recipe, or else the first of its class with its backbone.
+    That of the run's recipe, or else the first of its class with its backbone. The model itself is
+    not loaded.
 
     Args:
         start: str. As for `start_file`.

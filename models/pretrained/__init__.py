@@ -5,8 +5,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 #: What `harmonic-tf predict` takes where no model is named.
 DEFAULT = "voc"
-#: The score from which its boxes are drawn there: of 600 of its training images it then finds 42 %
-#: of the objects, and 83 % of what it finds is right.
+#: The score from which its boxes are drawn there: of the first 600 of its training images it
+#: then finds 42 % of the objects, and 83 % of what it finds is right.
 SHOWN_FROM = 0.25
 
 
