@@ -12,6 +12,7 @@ from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.ground_truth import (
     convert_boxes,
     image_size_of,
+    nan_if_broken,
     read_ground_truth,
     unpack_batch,
 )
@@ -209,7 +210,9 @@ class Detector(StageLosses, keras.Model):
         """
         image_size = image_size or self.image_size
         row = self._last_row(image_size, predictions)
-        return row.stage.encode_targets(row, self._ground_truth(y, image_size))
+        truth = self._ground_truth(y, image_size)
+        y_true = row.stage.encode_targets(row, truth)
+        return {**y_true, "box": y_true["box"] + nan_if_broken(truth)}
 
     def loss_inputs(self, predictions, targets):
         """The `y_pred` of the contract that goes with `encode_targets`' `y_true`."""

@@ -18,32 +18,36 @@ def read_ground_truth(y, bounding_box_format, image_size, num_classes):
         num_classes: int C.
 
     Returns:
-        `{"boxes": (B, M, 4), "classes": (B, M)}` and `"masks"` if there are any, float32.
+        What `read_objects` returns, and `"masks"` if there are any, float32.
 
     Raises:
         ValueError: as `read_objects`.
     """
-    truth = read_objects(y, num_classes)
+    truth = read_objects(y, bounding_box_format, image_size, num_classes)
     truth["boxes"] = convert_boxes(truth["boxes"], bounding_box_format, "xyxy", image_size)
     if "masks" in y:
         truth["masks"] = _padded(y["masks"])
     return truth
 
 
-def read_objects(y, num_classes):
+def read_objects(y, bounding_box_format, image_size, num_classes):
     """Boxes in the format that they have, and classes, padded with -1.
 
     Args:
         y: `{"boxes": (B, M, 4), "classes": (B, M)}` (KerasCV's) or `{"boxes", "labels"}` (Keras's
             and KerasHub's), padded with -1, or ragged.
+        bounding_box_format: Keras's name of the boxes' format.
+        image_size: (height, width) in pixels.
         num_classes: int C.
 
     Returns:
-        `{"boxes": (B, M, 4), "classes": (B, M)}`, float32.
+        `{"boxes": (B, M, 4), "classes": (B, M)}`, float32, and `"broken"`, bool: whether an object
+        cannot be, where that could not be refused. It is left out, so that nothing crashes on it.
 
     Raises:
-        ValueError: if it is of another form or, where values can be read, a box is not finite or a
-            class not below C; in a TensorFlow graph it is an `InvalidArgumentError`.
+        ValueError: if it is of another form or, where values can be read, a box is not finite or
+            inverted, or a class not a whole number below C; in a TensorFlow graph it is an
+            `InvalidArgumentError`.
     """
     if not isinstance(y, dict):
         raise ValueError(f"{_EXPECTED} Received: {type(y).__name__}")
@@ -57,30 +61,37 @@ def read_objects(y, num_classes):
             f"{_EXPECTED} Received boxes of shape {tuple(boxes.shape)} and classes of shape "
             f"{tuple(classes.shape)}."
         )
-    _check_values(boxes, classes, num_classes)
-    return {"boxes": boxes, "classes": classes}
+    corners = convert_boxes(boxes, bounding_box_format, "xyxy", image_size)
+    wrong = _refuse_wrong(corners, classes, num_classes)
+    exists = ops.logical_and(classes >= 0, ops.logical_not(wrong))
+    return {
+        "boxes": ops.where(exists[..., None], boxes, -1.0),
+        "classes": ops.where(exists, classes, -1.0),
+        "broken": ops.any(wrong),
+    }
 
 
-def _check_values(boxes, classes, num_classes):
+def _refuse_wrong(corners, classes, num_classes):
+    """Which objects cannot be, bool `(B, M)`; refused where that can be read."""
+    is_object = classes >= 0
+    finite = ops.all(ops.isfinite(corners), axis=-1)
+    sides = corners[..., 2:] - corners[..., :2]
+    shorter_side = ops.minimum(sides[..., 0], sides[..., 1])
+    broken = ops.logical_and(is_object, ops.logical_not(finite))
+    inverted = ops.logical_and(is_object, shorter_side < 0)
+    unknown = ops.logical_or(classes >= num_classes, ops.not_equal(classes, ops.floor(classes)))
     message = "Boxes of ground truth must be finite."
-    refuse(_broken(boxes, classes), ops.sum(boxes, axis=-1), message, on_device=False)
-    refuse(
-        classes >= num_classes,
-        classes,
-        f"Classes of ground truth must be below {num_classes}, the detector's number of classes.",
-        on_device=False,
-    )
-
-
-def _broken(boxes, classes):
-    finite = ops.all(ops.isfinite(boxes), axis=-1)
-    return ops.logical_and(classes >= 0, ops.logical_not(finite))
+    refuse(broken, ops.sum(corners, axis=-1), message, on_device=False)
+    message = "Boxes of ground truth must not be inverted: no side may be negative."
+    refuse(inverted, shorter_side, message, on_device=False)
+    message = f"Classes of ground truth must be whole numbers below {num_classes}"
+    refuse(unknown, classes, f"{message}, the number of classes.", on_device=False)
+    return ops.logical_or(ops.logical_or(broken, inverted), unknown)
 
 
 def nan_if_broken(truth):
-    """0, or NaN if a box is not finite: for the loss, where no value could be read."""
-    broken = ops.any(_broken(truth["boxes"], truth["classes"]))
-    return ops.where(broken, float("nan"), 0.0)
+    """0, or NaN if an object cannot be: for the loss, where no value could be read."""
+    return ops.where(truth["broken"], float("nan"), 0.0)
 
 
 def read_sample_weight(sample_weight):

@@ -45,11 +45,11 @@ def refuse(wrong, values, message, cause=lambda value: "", on_device=True):
     elif keras.backend.backend() == "jax":
         import jax
 
-        def complain(value):
-            if np.isfinite(value):
+        def complain(is_wrong, value):
+            if is_wrong:
                 raise ValueError(f"{text} {value}")
 
-        jax.debug.callback(complain, worst)
+        jax.debug.callback(complain, ops.any(wrong), worst)
 
 
 def warn_once(condition, message, said, on_device=True):

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from harmonic_tf.models.ground_truth import nan_if_broken, read_objects
+from harmonic_tf.models.ground_truth import image_size_of, nan_if_broken, read_objects
 
 
 class Adapter:
@@ -46,25 +46,27 @@ class Adapter:
         """The arguments of Keras's `fit`, `evaluate` or `predict` for those of the detector's."""
         return arguments
 
-    def objects(self, y, num_classes):
+    def objects(self, x, y, num_classes):
         """Ground truth as a label encoder reads it, checked.
 
         Args:
+            x: images `(B, H, W, 3)`; only the size is read.
             y: see `harmonic_tf.models.ground_truth.read_objects`.
             num_classes: int. Classes must be below.
 
         Returns:
             `(objects, broken)`: `{"boxes": (B, M, 4), "classes": (B, M)}` with M of at least 1, for
-            encoders look for the best box; and 0, or NaN if a box is not finite where that could
+            encoders look for the best box; and 0, or NaN if an object cannot be where that could
             not be refused.
         """
-        truth = read_objects(y, num_classes)
+        own_format = self.detector.bounding_box_format
+        truth = read_objects(y, own_format, image_size_of(x), num_classes)
         count = ops.shape(truth["boxes"])[1]
         missing = max(1 - count, 0) if isinstance(count, int) else ops.maximum(1 - count, 0)
         batch = ops.shape(truth["boxes"])[0]
         none = {"boxes": -ops.ones((batch, 1, 4)), "classes": -ops.ones((batch, 1))}
         filled = {
-            key: ops.concatenate([value, none[key][:, :missing]], axis=1)
-            for key, value in truth.items()
+            key: ops.concatenate([truth[key], value[:, :missing]], axis=1)
+            for key, value in none.items()
         }
         return filled, nan_if_broken(truth)

@@ -30,7 +30,7 @@ class KerasCVFasterRCNN(Adapter):
     }
 
     def lessons(self, x, y, outputs, training):
-        objects, broken = self.objects(y, self.detector.num_classes + 1)
+        objects, broken = self.objects(x, y, self.detector.num_classes + 1)
         y_true, y_pred, weights = self._handed_to_losses(x, objects, outputs, training)
         head = Lesson(
             {

@@ -20,7 +20,7 @@ class KerasCVRetinaNet(Adapter):
 
     def lessons(self, x, y, outputs, training):
         encoder = self.detector.label_encoder
-        objects, broken = self.objects(y, self.detector.num_classes)
+        objects, broken = self.objects(x, y, self.detector.num_classes)
         objects = keras_cv.bounding_box.convert_format(
             objects,
             source=self.detector.bounding_box_format,

@@ -23,7 +23,7 @@ class KerasCVYOLOV8(Adapter):
     }
 
     def lessons(self, x, y, outputs, training):
-        objects, broken = self.objects(y, self.detector.num_classes)
+        objects, broken = self.objects(x, y, self.detector.num_classes)
         boxes = keras_cv.bounding_box.convert_format(
             objects["boxes"], source=self.detector.bounding_box_format, target="xyxy", images=x
         )

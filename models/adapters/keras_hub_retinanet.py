@@ -24,7 +24,7 @@ class KerasHubRetinaNet(Adapter):
 
     def lessons(self, x, y, outputs, training):
         encoder = self.detector.label_encoder
-        objects, broken = self.objects(y, self.detector.num_classes)
+        objects, broken = self.objects(x, y, self.detector.num_classes)
         boxes = convert_boxes(
             objects["boxes"],
             self.detector.bounding_box_format,

@@ -7,8 +7,7 @@ import tensorflow as tf
 from detectors import TINY, build, compile_eagerly, fit
 from plain_rectangles import rectangles
 
-from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss, contract
-from harmonic_tf.models import ground_truth
+from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
 
 
 def test_kerass_own_export_serves_detections(tmp_path):
@@ -83,35 +82,6 @@ def test_labels_as_keras_writes_them(ragged):
 def test_labels_of_another_form_are_refused(labels, message):
     with pytest.raises(ValueError, match=f"Ground truth must be .*{message}"):
         build("ssd_tiny").encode_targets(labels)
-
-
-@pytest.mark.parametrize("preset", ["ssd_tiny", "cascade_mask_rcnn_tiny"])
-@pytest.mark.parametrize(
-    ("box", "label", "message"),
-    [
-        ([10, 10, np.inf, 40], 1, "Boxes of ground truth must be finite"),
-        ([np.nan, 10, 40, 40], 1, "Boxes of ground truth must be finite"),
-        ([10, 10, 40, 40], 3, "Classes of ground truth must be below 3"),
-    ],
-)
-def test_ground_truth_that_cannot_be_is_refused(preset, box, label, message, monkeypatch):
-    """Eagerly and in a graph; where no value can be read, the loss is NaN and nothing crashes."""
-    model = build(preset)
-    model.compile("sgd")
-    images, targets = rectangles(count=1)
-    targets["boxes"][0, 0], targets["classes"][0, 0] = box, label
-    outputs = model(images, training=True)
-
-    def loss():
-        return model.compute_loss(images, targets, outputs)
-
-    with pytest.raises(ValueError, match=message):
-        loss()
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        tf.function(loss, autograph=False)()
-    monkeypatch.setattr(ground_truth, "refuse", lambda *_, **__: None)
-    monkeypatch.setattr(contract, "refuse", lambda *_, **__: None)
-    assert np.isnan(float(loss()))
 
 
 def test_unknown_formats_are_refused():

@@ -258,7 +258,7 @@ def test_ground_truth_that_cannot_be_is_refused(build, theirs, ours):
     outputs = theirs(images)
     for key, value, message in (
         ("boxes", np.inf, "must be finite"),
-        (labels, 3, "must be below 3"),
+        (labels, 3, "must be whole numbers below 3"),
     ):
         wrong = {**targets, key: targets[key].copy()}
         wrong[key][0, 0] = value

@@ -116,5 +116,5 @@ def test_classes_are_counted_from_1(theirs):
     model = harmonize(theirs)
     model.compile("sgd", loss=HarmonicDetLoss(), run_eagerly=True)
     wrong = {**targets, "classes": np.full_like(targets["classes"], 4)}
-    with pytest.raises(ValueError, match="must be below 4"):
+    with pytest.raises(ValueError, match="must be whole numbers below 4"):
         model.compute_loss(images, wrong, theirs(images))
