@@ -1,12 +1,10 @@
 """From a recipe to what a run is made of: data, detector, loss, optimizer, strategy."""
 
-import logging
-
 import keras
 import tensorflow as tf
 
 from harmonic_tf.models.heads import head_network
-from harmonic_tf.training.console import line_console
+from harmonic_tf.training.console import line_console, printable_logger
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
 from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
@@ -34,7 +32,7 @@ def load_both(recipe):
     )
     eval_data = load_to_evaluate(recipe, split_names(recipe.eval_split)[0], train_data.class_names)
     check_trainable(train_data)
-    warn = logging.getLogger(__name__).warning
+    warn = printable_logger(__name__).warning
     if recipe.class_names and (empty := empty_classes(train_data)):
         warn("%s: no object to train on of the classes %s", train_data.name, ", ".join(empty))
     if common := overlap(train_data, eval_data):

@@ -1,6 +1,10 @@
 """Where the program speaks: text as it is, for names may hold what `rich` takes for markup."""
 
+import contextlib
+import logging
 import re
+import traceback
+import warnings
 
 from rich.console import Console
 from rich.segment import Segment
@@ -18,6 +22,34 @@ def printable(text) -> str:
     'lid\\\\x1b[2J'
     """
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def printable_logger(name: str) -> logging.Logger:
+    """Python's logger of that name; its messages are `printable`, whoever shows them."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_escape)
+    return logger
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
+
+
+@contextlib.contextmanager
+def printable_warnings():
+    """Python's warnings, anyone's, are shown `printable` within."""
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **settings: printable(plain(*args, **settings))
+    try:
+        yield
+    finally:
+        warnings.formatwarning = plain
+
+
+def printable_traceback() -> str:
+    """The traceback of the exception at hand, `printable`."""
+    return printable(traceback.format_exc()).rstrip()
 
 
 class _PlainConsole(Console):

@@ -7,7 +7,6 @@ import contextlib
 import signal
 import sys
 import threading
-import traceback
 from dataclasses import asdict, fields
 from typing import Annotated, Union
 
@@ -15,7 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from harmonic_tf.training.cli.commands import COMMANDS, Train
-from harmonic_tf.training.console import printable
+from harmonic_tf.training.console import printable, printable_traceback, printable_warnings
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import read_recipe
 
@@ -26,7 +25,8 @@ shown with its traceback."""
 
 
 def main(arguments=None):
-    """Runs the program and exits: 0 if all went well, 2 for the user's mistakes, 130 for Ctrl-C.
+    """Runs the program and exits: 0 if all went well, 1 for the program's mistakes, 2 for the
+    user's, 130 for Ctrl-C.
 
     Args:
         arguments: list of str or None. Defaults to `None`, what was typed.
@@ -40,18 +40,21 @@ def main(arguments=None):
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        with _other_stops_as_ctrl_c():
+        with _other_stops_as_ctrl_c(), printable_warnings():
             sys.exit(version() if arguments == ["--version"] else parse(arguments)())
     except UserError as error:
         if debug:
-            traceback.print_exc()
+            print(printable_traceback(), file=sys.stderr)
         print(f"harmonic-tf: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         if debug:
-            traceback.print_exc()
+            print(printable_traceback(), file=sys.stderr)
         print("harmonic-tf: stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        print(printable_traceback(), file=sys.stderr)
+        sys.exit(1)
 
 
 def version():

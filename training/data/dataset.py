@@ -2,17 +2,17 @@
 
 import collections
 import dataclasses
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from harmonic_tf.training.console import printable_logger
 from harmonic_tf.training.data.images import Header, as_bmp, digest_of
 from harmonic_tf.training.data.problems import Problem, Unusable
 
-_log = logging.getLogger(__name__)
+_log = printable_logger(__name__)
 _lock = threading.Lock()
 
 

@@ -1,11 +1,11 @@
 """From data to batches: `tf.data`, decoded lazily, the same for the same seed."""
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from harmonic_tf.training.console import printable_logger
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.reading import PARALLEL, fixed_pipeline, orientations, reader
 from harmonic_tf.training.data.segmentation import MASK_SIZE, frame_mask
@@ -25,7 +25,7 @@ from harmonic_tf.training.data.transforms.geometry import (
 from harmonic_tf.training.data.transforms.mosaic import add_mosaics
 from harmonic_tf.training.data.transforms.render import fit_image, render
 
-_log = logging.getLogger(__name__)
+_log = printable_logger(__name__)
 PREFETCHED_BATCHES = 2
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_help_teaches(command, capsys):
 def test_help_imports_no_tensorflow():
     code = """
 import sys
+import warnings
 from harmonic_tf.training.cli import main
 try:
     main(["train", "--help"])
@@ -146,6 +148,20 @@ def test_debug_shows_the_traceback_of_any_error(place, capsys):
     error = capsys.readouterr().err
     assert "Traceback" in error and "FileNotFoundError" in error
     assert error.splitlines()[-1].startswith("harmonic-tf: none.yaml: cannot be read")
+
+
+def test_an_error_of_the_program_is_escaped_as_all_else(monkeypatch, capsys):
+    """Warnings among it, which whatever reads names of files may give."""
+
+    def read(self):
+        print(warnings.formatwarning("owl\x1b[1J", UserWarning, "x.py", 1), file=sys.stderr)
+        raise RuntimeError("owl\x1b[2J")
+
+    monkeypatch.setattr(commands.Data, "__call__", read)
+    assert main("data", "shapes") == 1
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and error.endswith("RuntimeError: owl\\x1b[2J\n")
+    assert "Traceback" in error and r"UserWarning: owl\x1b[1J" in error
 
 
 def test_only_the_start_of_tensorflow_is_silent():
