@@ -43,7 +43,6 @@ def test_help_teaches(command, capsys):
 def test_help_imports_no_tensorflow():
     code = """
 import sys
-import warnings
 from harmonic_tf.training.cli import main
 try:
     main(["train", "--help"])
