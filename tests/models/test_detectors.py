@@ -174,14 +174,15 @@ def test_boxes_outside_the_image_are_no_detections():
 @pytest.mark.parametrize("preset", TINY)
 def test_predict_gives_kerascv_dictionary(preset):
     model = build(preset, max_detections=12)
-    images, _ = rectangles(count=3)
+    model.run_eagerly = True
+    images, _ = rectangles(count=2)
     found = model.predict(images, verbose=0)
     shapes = {key: value.shape for key, value in found.items() if key != "masks"}
     assert shapes == {
-        "boxes": (3, 12, 4),
-        "confidence": (3, 12),
-        "classes": (3, 12),
-        "num_detections": (3,),
+        "boxes": (2, 12, 4),
+        "confidence": (2, 12),
+        "classes": (2, 12),
+        "num_detections": (2,),
     }
     present = found["confidence"] >= 0
     np.testing.assert_array_equal(present.sum(axis=1), found["num_detections"])
@@ -194,7 +195,7 @@ def test_predict_gives_kerascv_dictionary(preset):
 def test_metrics_of_training(preset):
     model = build(preset)
     compile_eagerly(model, HarmonicDetLoss)
-    history = fit(model, batches(rectangles()))
+    history = fit(model, batches(rectangles(count=2)))
     own = {
         f"{name}_loss"
         for name in ("arm", "rpn", "head1", "head2", "mask", "centerness", "anchor_based")
@@ -214,9 +215,8 @@ def test_metrics_of_training(preset):
     assert history["mean_p"] == history["beta_c"]
 
 
-@pytest.mark.parametrize("preset", ["ssd_tiny", "retinanet_tiny"])
-def test_fit_traces_the_step_once(preset, monkeypatch):
-    model = build(preset)
+def test_fit_traces_the_step_once(monkeypatch):
+    model = build("ssd_tiny", image_size=(64, 96))
     model.compile(optimizer="adamw", loss=DetectionLoss(**model.loss_settings))
     traced = []
     compute_loss = model.compute_loss
@@ -226,7 +226,7 @@ def test_fit_traces_the_step_once(preset, monkeypatch):
         return compute_loss(*args, **kwargs)
 
     monkeypatch.setattr(model, "compute_loss", counted)
-    fit(model, batches(rectangles(), repeat=2))
+    fit(model, batches(rectangles(image_size=(64, 96), objects=1), repeat=2))
     assert len(traced) == 1
 
 
@@ -235,7 +235,7 @@ def test_reported_loss_is_that_of_the_contract(preset):
     model = build(preset)
     loss = HarmonicDetLoss(**model.loss_settings)
     model.compile(optimizer="sgd", loss=loss, run_eagerly=True)
-    images, targets = rectangles()
+    images, targets = rectangles(count=2)
     expected = float(loss(model.encode_targets(targets), model(images)))
     received = model.evaluate(batches((images, targets)), verbose=0, return_dict=True)["loss"]
     assert received == pytest.approx(expected, rel=1e-5)
@@ -245,7 +245,7 @@ def test_reported_loss_is_that_of_the_contract(preset):
 def test_layers_own_losses_are_added(preset):
     model = build(preset)
     model.compile(optimizer="sgd", loss=DetectionLoss(**model.loss_settings))
-    images, targets = rectangles()
+    images, targets = rectangles(count=2)
     predictions = model(images)
     plain = float(model.compute_loss(images, targets, predictions))
     kernel = next(weight for weight in model.trainable_weights if weight.name == "kernel")
@@ -281,15 +281,14 @@ def test_single_batches(preset):
 
 
 @pytest.mark.parametrize("preset", TINY)
-@pytest.mark.parametrize("room", [0, 2])
-def test_a_batch_without_objects(preset, room):
+def test_batches_without_objects(preset):
     model = build(preset)
     compile_eagerly(model, HarmonicDetLoss)
     images, _ = rectangles(count=2)
-    targets = no_objects(2, room)
-    history = fit(model, batches((images, targets), repeat=2))
-    assert np.isfinite(history["loss"][0])
-    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    for room in (0, 2):
+        history = fit(model, batches((images, no_objects(2, room))))
+        assert np.isfinite(history["loss"][0])
+        assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 @pytest.mark.parametrize(
