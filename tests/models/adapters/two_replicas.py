@@ -40,6 +40,8 @@ def step(build, strategy):
 
 def main():
     warnings.filterwarnings("ignore")
+    # Each graph is run once: it is not worth optimising.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     build = getattr(others, sys.argv[1])
