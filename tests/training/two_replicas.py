@@ -46,10 +46,6 @@ def fcos(optimizer):
     return detector("fcos_tiny", optimizer)
 
 
-def fsaf(optimizer):
-    return detector("fsaf_tiny", optimizer)
-
-
 def mask_rcnn(optimizer):
     return detector("mask_rcnn_tiny", optimizer, **EVERYTHING)
 
@@ -145,5 +141,4 @@ if __name__ == "__main__":
     compare(toy_with_a_slow_kernel, AdamW, ToyBatches(steps_per_epoch=3, **uneven), 0.01)
     compare(ssd, sgd, UnevenMaps(), 0.1, head_network)
     compare(fcos, sgd, UnevenBatches(), 0.1)
-    compare(fsaf, sgd, UnevenBatches(), 0.1)
     compare(mask_rcnn, sgd, UnevenBatches(), 0.1)
