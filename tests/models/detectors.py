@@ -12,7 +12,11 @@ TINY = [*ONE_STAGE, *TWO_STAGE]
 # Of the same parts on a larger backbone: one of them stands for all where tests are to be quick.
 LITE = [
     "ssd_lite",
-    *(pytest.param(x.replace("tiny", "lite"), marks=pytest.mark.slow) for x in TINY[1:]),
+    *(
+        pytest.param(x, marks=pytest.mark.slow)
+        for x in models.PRESETS
+        if x.endswith("_lite") and x != "ssd_lite"
+    ),
 ]
 
 

@@ -29,14 +29,16 @@ def learn(preset, pictures, loss, steps=90):
     return model
 
 
-# With a mask branch they have all parts of those without.
-WITH_MASKS = ["mask_rcnn_tiny", "cascade_mask_rcnn_tiny"]
-WITHOUT = [
-    pytest.param(x, marks=pytest.mark.slow) for x in ("faster_rcnn_tiny", "cascade_rcnn_tiny")
+# Their namesakes with masks have all parts of these.
+WITHOUT_MASKS = ["faster_rcnn_tiny", "cascade_rcnn_tiny"]
+LEARNING = [
+    *(x for x in TINY if x not in WITHOUT_MASKS),
+    *(pytest.param(x, marks=pytest.mark.slow) for x in WITHOUT_MASKS),
+    *LITE,
 ]
 
 
-@pytest.fixture(scope="module", params=[*ONE_STAGE, *WITH_MASKS, *WITHOUT, *LITE])
+@pytest.fixture(scope="module", params=LEARNING)
 def trained(request):
     """A detector that has learned four images with HarmonicDet."""
     pictures = rectangles()
