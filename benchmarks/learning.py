@@ -1,12 +1,12 @@
-"""How fast runs learn: AP over epochs or minutes, of runs that `harmonic-tf train` left.
+"""How fast runs of `harmonic-tf train` learned: AP over epochs, minutes or processor time.
 
     harmonic-tf train --data voc:BCCD --model ssd_lite --evaluate-every 5 --output runs/imagenet
     harmonic-tf train --data voc:BCCD --start voc --evaluate-every 5 --output runs/voc
     python benchmarks/learning.py runs/imagenet runs/voc --output learning.png
 
 Draws the numbers that each run's `history.csv` holds, and writes them beside the figure as JSON.
-The curve of a run is named after its folder. Minutes are of wall time, evaluations included, so
-they compare only runs that had the same machine for themselves.
+The curve of a run is named after its folder. Times include evaluations. Wall time
+compares only runs that had the same machine for themselves; processor time is that of all cores.
 """
 
 import argparse
@@ -20,14 +20,21 @@ from harmonic_tf.training.evaluation.average_precision import METRICS
 from harmonic_tf.training.files import write_json
 from harmonic_tf.training.visualization.figures import COLORS, panels, read_history, save_figure
 
-LABELS = {"epoch": "epochs", "minutes": "minutes of wall time"}
+LABELS = {
+    "epoch": "epochs",
+    "minutes": "minutes of wall time",
+    "processor_minutes": "minutes of processor time",
+}
+CLOCKS = {"minutes": "seconds", "processor_minutes": "processor_seconds"}
 
 
 def curve(folder):
     """What a run came to at each evaluation: a list of dictionaries."""
     history = read_history(folder)
-    history["minutes"] = np.cumsum(history["seconds"]) / 60
-    names = [name for name in ("epoch", "minutes", *METRICS) if name in history]
+    for minutes, seconds in CLOCKS.items():
+        if seconds in history:
+            history[minutes] = np.cumsum(history[seconds]) / 60
+    names = [name for name in (*LABELS, *METRICS) if name in history]
     return [
         {name: round(float(history[name][place]), 2) for name in names}
         for place, precision in enumerate(history["AP"])
@@ -61,6 +68,9 @@ def main():
     options.add_argument("--output", type=Path, default=Path("learning.png"))
     arguments = options.parse_args()
     curves = {folder.name: curve(folder) for folder in arguments.runs}
+    lacking = [n for n, rows in curves.items() if any(arguments.by not in row for row in rows)]
+    if lacking:
+        options.error(f"the history of {', '.join(lacking)} has no {LABELS[arguments.by]}")
     for name, rows in curves.items():
         found = ", ".join(f"{row['epoch']:.0f}: {row[arguments.number]:.1f}" for row in rows)
         print(f"{name}: {arguments.number} after epoch {found}")

@@ -39,6 +39,8 @@ class EvaluateEvery(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Keeps the logs of all epochs in a CSV file; a cell is empty where there is no number.
 
+    `seconds` are an epoch's of wall time, `processor_seconds` those of all cores together.
+
     Args:
         path: Path. The file.
         rows: list of dict. As `rows`, of the epochs already completed. Defaults to none.
@@ -57,12 +59,12 @@ class History(keras.callbacks.Callback):
             self._write()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
+        self._started = _clocks()
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = round(time.monotonic() - self._started, 2)
+        took = {name: round(now - self._started[name], 2) for name, now in _clocks().items()}
         numbers = {key: value for key, value in logs.items() if math.isfinite(value)}
-        self.rows.append({"epoch": epoch + 1, "seconds": seconds, **numbers})
+        self.rows.append({"epoch": epoch + 1, **took, **numbers})
         self._write()
 
     def _write(self):
@@ -76,6 +78,10 @@ class History(keras.callbacks.Callback):
     def best(self, column):
         """The largest number in a column so far, -inf if there is none."""
         return max((row[column] for row in self.rows if column in row), default=-math.inf)
+
+
+def _clocks():
+    return {"seconds": time.monotonic(), "processor_seconds": time.process_time()}
 
 
 class KeepBest(keras.callbacks.Callback):

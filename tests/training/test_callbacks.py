@@ -50,8 +50,8 @@ def test_history_leaves_a_cell_empty_where_there_is_no_number(tmp_path):
     history = History(path)
     run_epochs([history], [{"loss": 2.5}, {"loss": 1.5, "AP": math.nan}, {"loss": 0.5, "AP": 7.0}])
     rows = [line.split(",") for line in path.read_text().splitlines()]
-    assert rows[0] == ["epoch", "seconds", "loss", "AP"]
-    assert [(row[0], *row[2:]) for row in rows[1:]] == [
+    assert rows[0] == ["epoch", "seconds", "processor_seconds", "loss", "AP"]
+    assert [(row[0], *row[3:]) for row in rows[1:]] == [
         ("1", "2.5", ""), ("2", "1.5", ""), ("3", "0.5", "7.0"),
     ]  # fmt: skip
     assert history.best("AP") == 7.0
@@ -73,7 +73,7 @@ def test_history_goes_on_after_the_rows_that_it_is_given_whatever_the_file_holds
     history.on_epoch_end(2, {"loss": 9.0})
     lines = path.read_text().splitlines()
     assert len(lines) == 4
-    assert lines[0] == "epoch,seconds,AP,loss"
+    assert lines[0] == "epoch,seconds,processor_seconds,AP,loss"
     assert lines[3].startswith("3,") and lines[3].endswith(",,9.0")
 
 

@@ -29,7 +29,7 @@ class InterruptAfter(keras.callbacks.Callback):
 def history(folder):
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
 
 
 def weights(path):

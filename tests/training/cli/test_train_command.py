@@ -61,7 +61,10 @@ def start(*arguments):
 def results(folder):
     """All that a run's result consists of; the time that an epoch took does not count."""
     with (folder / "history.csv").open() as file:
-        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        rows = [
+            {k: v for k, v in row.items() if not k.endswith("seconds")}
+            for row in csv.DictReader(file)
+        ]
     texts = [(folder / name).read_text() for name in ("metrics.json", "details.json")]
     files = [load_model_and_labels(folder / f"{name}.keras")[0] for name in ("model", "best")]
     return rows, texts, [[w.tobytes() for w in model.get_weights()] for model in files]
