@@ -44,7 +44,7 @@ def curve(folder):
 
 def draw(curves, number, by):
     """A figure of one number of all curves, a dictionary from name to `curve`."""
-    figure, (axes,) = panels(1)
+    figure, (axes,) = panels(1, (7, 4))
     for (name, rows), color in zip(curves.items(), itertools.cycle(COLORS), strict=False):
         values = [row[number] for row in rows]
         axes.plot([row[by] for row in rows], values, color=color, label=name, marker="o")
@@ -52,7 +52,8 @@ def draw(curves, number, by):
     axes.set_ylabel(f"{number}, %")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
