@@ -142,7 +142,7 @@ def _part_of(data: DetectionData, role: str, fraction: float | None, seed: int) 
     if fraction is not None and "eval" in roles:
         there = f"the splits {', '.join(data.splits)}" if data.splits else "such splits"
         raise ValueError(
-            f"val_fraction is for sources without splits, or with one to train on alone; "
+            f"--val-fraction is for sources without splits, or with one to train on alone; "
             f"{data.name} has {there}: name the splits to use instead."
         )
     if roles and fraction is None:

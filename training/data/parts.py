@@ -6,6 +6,7 @@ process, other images move none, and copies of an image are on the same side.
 
 import dataclasses
 import hashlib
+import numbers
 
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats.roles import PURPOSES
@@ -40,8 +41,11 @@ def part(
         >>> len(train) + len(val), len(set(train.image_names) & set(val.image_names))
         (40, 0)
     """
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must lie between 0 and 1, received {val_fraction}.")
+    if not isinstance(val_fraction, numbers.Real) or not 0 < val_fraction < 1:
+        raise ValueError(
+            "the part to evaluate on (--val-fraction) must be a number between 0 and 1, received "
+            f"{val_fraction!r}."
+        )
     places = {key: _place(key, seed) for key in map(_key, data.records)}
     if len(places) < 2:
         raise ValueError(
@@ -52,12 +56,14 @@ def part(
     held_out = {key for key, place in places.items() if place < val_fraction}
     held_out = (held_out | {first}) - {last}
     records = tuple(r for r in data.records if (_key(r) in held_out) == (role == "eval"))
-    share = val_fraction if role == "eval" else 1 - val_fraction
-    purpose = f"{100 * share:g} % to {PURPOSES[role]}"
-    note = f"no split for each role: {data.split!r} is parted by its images' content, seed {seed}"
+    note = (
+        f"no split for each role: {data.split!r} is parted by its images' content, seed {seed}: "
+        f"{len(records)} of {len(data)} images ({100 * len(records) / len(data):.0f} %) "
+        f"to {PURPOSES[role]}"
+    )
     return dataclasses.replace(
         data,
-        split=f"{data.split}, {purpose}",
+        split=f"{data.split}, to {PURPOSES[role]}",
         records=records,
         notes=(*data.notes, note),
     )

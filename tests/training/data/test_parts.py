@@ -7,6 +7,7 @@ import pytest
 from folders import picture
 
 from harmonic_tf.training.data import load_data
+from harmonic_tf.training.data.formats.roles import PURPOSES
 from harmonic_tf.training.data.parts import part
 
 
@@ -72,27 +73,31 @@ def test_one_image_cannot_be_parted(tmp_path):
     spec = photos(tmp_path, 1)
     with pytest.raises(ValueError, match="it takes two different images; it has 1"):
         names(spec, "train")
-    for fraction in (0, 1, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+    for fraction in (0, 1, -0.1, float("nan"), "0.2"):
+        with pytest.raises(ValueError, match=f"between 0 and 1, received {fraction!r}"):
             names(spec, "train", val_fraction=fraction)
 
 
 def test_a_training_split_alone_is_parted_only_if_that_is_asked_for(tmp_path):
     spec = layouts.voc(tmp_path)
     assert len(load_data(spec)) == 3
-    with pytest.raises(ValueError, match="hold some out by val_fraction"):
+    with pytest.raises(ValueError, match="or hold some out by --val-fraction"):
         load_data(spec, "eval")
     parts = [load_data(spec, role, val_fraction=0.4) for role in ("train", "eval")]
     assert sum(map(len, parts)) == 3 and all(map(len, parts))
-    assert [p.split for p in parts] == ["train, 60 % to train on", "train, 40 % to evaluate on"]
+    assert [p.split for p in parts] == ["train, to train on", "train, to evaluate on"]
     (tmp_path / "ImageSets/Main/val.txt").write_text("c\n")
     with pytest.raises(ValueError, match="the splits train, val: name the splits to use instead"):
         load_data(spec, "eval", val_fraction=0.4)
 
 
 def test_what_was_decided_is_said(tmp_path):
-    data = load_data(photos(tmp_path, 9), class_names=("dog",))
-    assert data.notes == ("no split for each role: 'all' is parted by its images' content, seed 0",)
+    spec = photos(tmp_path, 3)
+    how = "no split for each role: 'all' is parted by its images' content, seed 0: "
+    for role in ("train", "eval"):
+        data = load_data(spec, role, class_names=("dog",))
+        share = {1: "1 of 3 images (33 %)", 2: "2 of 3 images (67 %)"}[len(data)]
+        assert data.notes == (f"{how}{share} to {PURPOSES[role]}",)
 
 
 def test_images_without_a_digest_go_by_their_names():

@@ -56,7 +56,7 @@ def pick_split(splits: Collection[str], role: str, wanted: str | None, where) ->
     if len(fits) == 1:
         return fits[0]
     expected = f"the split {wanted!r}" if wanted else f"one split to {PURPOSES[role]}"
-    held_out = "" if wanted or role == "train" or fits else ", or hold some out by val_fraction"
+    held_out = "" if wanted or role == "train" or fits else ", or hold some out by --val-fraction"
     raise ValueError(
         f"{where}: expected {expected}, received {len(fits)}; name one of the splits there: "
         f"{', '.join(sorted(splits)) or 'none'}{held_out if splits else ''}."
