@@ -232,7 +232,11 @@ def test_data_without_splits_is_parted_and_that_is_said(tmp_path, monkeypatch, c
     run = train(replace(RECIPE, data="cells", epochs=1), tmp_path / "run", extras=False)
     assert read_recipe(run.folder / "recipe.yaml").data == f"voc:{tmp_path}/cells"
     text = capsys.readouterr().out
-    for part in ("(80 %) to train on", "cells all, to train on: ", "1 of 5 images (20 %) to evaluate on"):
+    for part in (
+        "(80 %) to train on",
+        "cells all, to train on: ",
+        "1 of 5 images (20 %) to evaluate on",
+    ):
         assert part in text
 
 

@@ -347,6 +347,10 @@ class Data:
     path alone, whose format is found out."""
     split: str | None = None
     """Split to look at. None: the one for training, such as trainval; to convert: all."""
+    val_fraction: float | None = None
+    """Share to evaluate on where the data has no split for it, as in train."""
+    val_seed: int = 0
+    """Another one, other parts."""
     output: Path = Path(".")
     """Folder for the sheets and figures, or for the set in another form."""
     convert: Literal["coco", "voc", "yolo"] | None = None
@@ -366,11 +370,12 @@ class Data:
 
         require_folder(self.output)
         with as_user_error():
-            data = load_data(self.source, "train", self.split)
+            data = load_data(self.source, "train", self.split, **self._parting())
         print_summary(data, plain_console())
         if self.split is None:
             try:
-                eval_data = load_data(self.source, "eval", class_names=data.class_names)
+                names = data.class_names
+                eval_data = load_data(self.source, "eval", class_names=names, **self._parting())
                 print_common(data, eval_data, plain_console())
             except ValueError as error:
                 print(printable(f"nothing to evaluate on: {error}"))
@@ -383,11 +388,17 @@ class Data:
             for figure in save_data_figures(data, self.output):
                 print(printable(f"figure: {figure}"))
 
+    def _parting(self):
+        return {"val_fraction": self.val_fraction, "val_seed": self.val_seed}
+
     def _convert(self):
         from harmonic_tf.training.data.convert import convert
 
+        how = (self.convert, self.output, self.split, self.images)
         with as_user_error(), writing_to(self.output):
-            found = convert(self.source, self.convert, self.output, self.split, self.images)
+            found = convert(self.source, *how, **self._parting())
+        for note in dict.fromkeys(note for data in found.splits.values() for note in data.notes):
+            print(printable(note))
         for problem in found.problems:
             print(printable(f"left out {problem}"), file=sys.stderr)
         for what in found.lost:

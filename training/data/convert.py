@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -36,16 +37,25 @@ class Converted(NamedTuple):
 
 
 def convert(
-    spec: str, form: str, output: str | Path, split: str | None = None, images: str = "link"
+    spec: str,
+    form: str,
+    output: str | Path,
+    split: str | None = None,
+    images: str = "link",
+    val_fraction: float | None = None,
+    val_seed: int = 0,
 ) -> Converted:
     """Writes a source as a folder that `load_data` reads in that form.
+
+    A source without splits becomes train and val, the parts that `load_data` takes of it.
 
     Args:
         spec: str. As for `load_data`.
         form: str. "coco", "voc" or "yolo".
         output: str or Path. A folder that is empty or not there, outside of the source.
-        split: str or None. Only this one. None: all, but those that others hold (VOC's trainval).
+        split: str or None. Only this one, not parted. None: all.
         images: str. "link" makes links to files where that can be, "copy" copies of all images.
+        val_fraction, val_seed: as of `load_data`.
 
     Returns:
         Converted.
@@ -65,9 +75,15 @@ def convert(
             raise ValueError(f"{name} must be one of {', '.join(allowed)}; received {value!r}.")
     output = Path(output).expanduser()
     _require_apart(spec, output)
-    splits = _all_splits(spec, split)
-    placing = _Placing(linked=images == "link")
-    lost = WRITERS[form](splits, output, placing)
+    parting = {"val_fraction": val_fraction, "val_seed": val_seed}
+    if split is None:
+        splits, lost = _all_splits(spec, parting)
+    else:
+        splits, lost = {split: load_data(spec, split=split)}, []
+    if form != "voc":
+        splits, joined = _without_joined(splits)
+        lost += joined
+    lost += WRITERS[form](splits, output, _Placing(linked=images == "link"))
     problems = list(dict.fromkeys(p for data in splits.values() for p in data.problems))
     return Converted(splits, lost, problems)
 
@@ -81,24 +97,45 @@ def _require_apart(spec: str, output: Path):
         raise ValueError(f"{output} lies in the source, into which nothing is written.")
 
 
-def _all_splits(spec: str, split: str | None) -> dict[str, DetectionData]:
-    """All of a source, by its splits, with the same classes in each."""
-    if split is not None:
-        return {split: load_data(spec, split=split)}
-    first = load_data(spec)
-    if not first.splits:
-        other = load_data(spec, "eval", class_names=first.class_names)
-        return {data.split: data for data in (first, other)}
-    names = _independent(first.splits)
-    found = {n: load_data(spec, split=n, class_names=first.class_names) for n in names}
+def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list[str]]:
+    """All of a source, by its splits, with the same classes in each, and what is left out."""
+    first = load_data(spec, **parting)
+    names, classes = first.splits, first.class_names
+    if first.split not in names:
+        other = load_data(spec, "eval", class_names=classes, **parting)
+        if not names:
+            return {data.split: data for data in (first, other)}, []
+        return _numbered({"train": first, "val": other}), []
+    of_class = [name for name in names if "_" in name and name.rpartition("_")[2] in names]
+    found = {
+        name: first if name == first.split else load_data(spec, split=name, class_names=classes)
+        for name in names
+        if name not in of_class
+    }
+    return found, [f"lists of one class's images ({len(of_class)})"] if of_class else []
+
+
+def _numbered(parts: dict[str, DetectionData]) -> dict[str, DetectionData]:
+    """Parts as splits of their own; ids that were places in the whole become those in the part."""
+    ids = sorted(record.image_id for data in parts.values() for record in data.records)
+    found = {}
+    for name, data in parts.items():
+        records = data.records
+        if ids == list(range(len(ids))):
+            records = tuple(replace(record, image_id=n) for n, record in enumerate(records))
+        found[name] = replace(data, split=name, records=records)
     return found
 
 
-def _independent(splits: tuple[str, ...]) -> list[str]:
-    """Splits without VOC's lists of others' images: trainval, and those of one class."""
-    joined = {"trainval"} if {"train", "val"} <= set(splits) else set()
-    joined |= {s for s in splits if "_" in s and s.rpartition("_")[2] in splits}
-    return [split for split in splits if split not in joined]
+def _without_joined(splits: dict[str, DetectionData]) -> tuple[dict[str, DetectionData], list[str]]:
+    """Splits without VOC's trainval where train and val hold all of it, and a line on that."""
+    if not {"train", "val", "trainval"} <= set(splits):
+        return splits, []
+    whole, *halves = (set(splits[name].image_names) for name in ("trainval", "train", "val"))
+    if whole - set.union(*halves):
+        return splits, []
+    kept = {name: data for name, data in splits.items() if name != "trainval"}
+    return kept, [f"the split trainval, whose {len(whole)} images are those of train and val"]
 
 
 class _Placing:

@@ -12,11 +12,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import harmonic_tf
 from harmonic_tf import models
 from harmonic_tf.training import cli
 from harmonic_tf.training.cli import commands
+from harmonic_tf.training.data import load_data
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.recipe import Recipe, Settings, write_recipe
 
@@ -280,6 +282,24 @@ def test_data_is_converted_and_what_is_lost_is_said(tmp_path, capsys):
     assert "train: 3 images" in text and f"read it as voc:{tmp_path}/out" in text
     assert main(*arguments, str(tmp_path)) == 2
     assert "expected a folder that is empty or not there" in capsys.readouterr().err
+
+
+def test_data_is_parted_and_converted_as_it_is_trained_on(tmp_path, capsys):
+    corners = "<xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax>"
+    xml = f"<object><name>x</name><bndbox>{corners}</bndbox></object>"
+    (tmp_path / "cells").mkdir()
+    for seed in range(6):
+        Image.new("RGB", (40, 40), (40 * seed, 0, 0)).save(tmp_path / f"cells/{seed}.png")
+        (tmp_path / f"cells/{seed}.xml").write_text(f"<annotation>{xml}</annotation>")
+    source, out = str(tmp_path / "cells"), str(tmp_path / "out")
+    parting = ["--val-fraction", "0.5", "--val-seed", "2"]
+    assert not main("data", source, *parting, "--convert", "yolo", "--output", out)
+    text = capsys.readouterr().out
+    held_out = load_data(source, "eval", val_fraction=0.5, val_seed=2)
+    assert f"seed 2: {len(held_out)} of 6 images" in text
+    assert load_data(f"yolo:{out}", "eval").image_names == held_out.image_names
+    assert not main("data", source, *parting, "--output", str(tmp_path / "figures"))
+    assert f"seed 2: {6 - len(held_out)} of 6 images" in " ".join(capsys.readouterr().out.split())
 
 
 def test_data_shows_what_is_in_it_and_writes_figures(tmp_path, capsys):

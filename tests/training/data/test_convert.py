@@ -118,14 +118,40 @@ def test_flags_of_voc_and_the_order_of_classes(tmp_path):
         (tmp_path / "pets" / folder).mkdir(parents=True)
     lists = {"train": ["x/a"], "val": ["y/a", "b"], "trainval": list(images), "cat_val": ["b"]}
     spec = f"voc:{write_voc(tmp_path / 'pets', images, lists)}"
-    assert convert(spec, "voc", tmp_path / "voc").lost == []
+    of_class = "lists of one class's images (1)"
+    assert convert(spec, "voc", tmp_path / "voc").lost == [of_class]
     data = load_data(f"voc:{tmp_path}/voc", on_bad_data="error")
-    assert data.splits == ("train", "val") and data.image_names == ("x/a.jpg",)
+    assert data.splits == ("train", "trainval", "val") and data.image_names == ("x/a.jpg",)
     assert data.records[0].objects.difficult.tolist() == [True]
+    joined = load_data(f"voc:{tmp_path}/voc", split="trainval")
+    assert joined.image_names == ("x/a.jpg", "y/a.jpg", "b.jpg")
     for form in ("coco", "yolo"):
         lost = convert(spec, form, tmp_path / form).lost
-        assert lost == ["train: flags 'difficult' (1)"]
+        joined = "the split trainval, whose 3 images are those of train and val"
+        assert lost == [of_class, joined, "train: flags 'difficult' (1)"]
         assert objects_of(load_data(f"{form}:{tmp_path}/{form}", "eval")).keys() == {"a", "b"}
+
+
+def test_a_trainval_with_images_of_its_own_is_written_in_every_form(tmp_path):
+    images = {name: ([("dog", (1, 1, 30, 30))], None) for name in "abc"}
+    lists = {"train": ["a"], "val": ["b"], "trainval": list(images)}
+    spec = f"voc:{write_voc(tmp_path / 'pets', images, lists)}"
+    for form in WRITERS:
+        assert convert(spec, form, tmp_path / form).lost == []
+        assert len(load_data(f"{form}:{tmp_path}/{form}", split="trainval")) == 3
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_source_without_splits_is_written_as_the_parts_that_are_trained_on(tmp_path, form):
+    spec = layouts.voc_flat(tmp_path / "pets")
+    parting = {"val_fraction": 0.5, "val_seed": 1}
+    assert convert(spec, form, tmp_path / "out", **parting).lost == []
+    for role, split in (("train", "train"), ("eval", "val")):
+        data = load_data(spec, role, **parting)
+        again = load_data(f"{form}:{tmp_path}/out", role, on_bad_data="error")
+        assert again.split == split and objects_of(again) == objects_of(data)
+    convert(spec, form, tmp_path / "whole", split="all")
+    assert len(load_data(f"{form}:{tmp_path}/whole", split=None, val_fraction=1e-9)) == 2
 
 
 def test_images_are_linked_or_copied(tmp_path):
@@ -145,7 +171,7 @@ def test_names_that_differ_by_case_or_suffix_stay_apart(tmp_path):
     (tmp_path / "pets/x.csv").write_text(
         "\n".join(f"{n},1,1,9,9,dog" for n in ("a.jpg", "A.jpg", "a.png", "b.jpg"))
     )
-    convert(f"csv:{tmp_path}/pets/x.csv", "yolo", tmp_path / "out")
+    convert(f"csv:{tmp_path}/pets/x.csv", "yolo", tmp_path / "out", split="all")
     names = sorted(f.name for f in (tmp_path / "out/labels/all").iterdir())
     assert names == ["A_2.txt", "a.txt", "a_3.txt", "b.txt"]
     assert len(load_data(f"yolo:{tmp_path}/out", on_bad_data="error")) == 4
