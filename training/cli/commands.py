@@ -401,6 +401,8 @@ class Data:
             print(printable(note))
         for problem in found.problems:
             print(printable(f"left out {problem}"), file=sys.stderr)
+        for what in found.unread:
+            print(printable(f"not read, and not written: {what}"))
         for what in found.lost:
             print(printable(f"{self.convert} cannot say: {what}"))
         for split, data in found.splits.items():

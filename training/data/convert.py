@@ -29,11 +29,13 @@ class Converted(NamedTuple):
         splits: dict. Name of a split -> its DetectionData.
         lost: list of str. What the form cannot say.
         problems: list of Problem. What of the source could not be used, and was not written.
+        unread: list of str. What else stands in the source's annotations, and is read from none.
     """
 
     splits: dict[str, DetectionData]
     lost: list[str]
     problems: list[Problem]
+    unread: list[str]
 
 
 def convert(
@@ -77,15 +79,16 @@ def convert(
     _require_apart(spec, output)
     parting = {"val_fraction": val_fraction, "val_seed": val_seed}
     if split is None:
-        splits, lost = _all_splits(spec, parting)
+        splits, lost, unread = _all_splits(spec, parting)
     else:
-        splits, lost = {split: load_data(spec, split=split)}, []
+        data = load_data(spec, split=split)
+        splits, lost, unread = {split: data}, [], _unread(data)
     if form != "voc":
         splits, joined = _without_joined(splits)
         lost += joined
     lost += WRITERS[form](splits, output, _Placing(linked=images == "link"))
     problems = list(dict.fromkeys(p for data in splits.values() for p in data.problems))
-    return Converted(splits, lost, problems)
+    return Converted(splits, lost, problems, unread)
 
 
 def _require_apart(spec: str, output: Path):
@@ -97,22 +100,28 @@ def _require_apart(spec: str, output: Path):
         raise ValueError(f"{output} lies in the source, into which nothing is written.")
 
 
-def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list[str]]:
-    """All of a source, by its splits, with the same classes in each, and what is left out."""
+def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list, list]:
+    """All of a source, by its splits, with the same classes in each; lines on what is left out
+    and on what is not read."""
     first = load_data(spec, **parting)
     names, classes = first.splits, first.class_names
     if first.split not in names:
         other = load_data(spec, "eval", class_names=classes, **parting)
         if not names:
-            return {data.split: data for data in (first, other)}, []
-        return _numbered({"train": first, "val": other}), []
+            return {data.split: data for data in (first, other)}, [], []
+        return _numbered({"train": first, "val": other}), [], _unread(first)
     of_class = [name for name in names if "_" in name and name.rpartition("_")[2] in names]
     found = {
         name: first if name == first.split else load_data(spec, split=name, class_names=classes)
         for name in names
         if name not in of_class
     }
-    return found, [f"lists of one class's images ({len(of_class)})"] if of_class else []
+    lost = [f"lists of one class's images ({len(of_class)})"] if of_class else []
+    return found, lost, [f"{n}: {line}" for n, data in found.items() for line in _unread(data)]
+
+
+def _unread(data: DetectionData) -> list[str]:
+    return [f"{what} ({count})" for what, count in data.unread.items()]
 
 
 def _numbered(parts: dict[str, DetectionData]) -> dict[str, DetectionData]:

@@ -151,6 +151,7 @@ class DetectionData:
             grows while batches are made.
         splits: tuple of str. Names of all splits of the source; empty if it always has both.
         notes: tuple of str. What was decided about the source, such as which form it has.
+        unread: dict. What else stands in the annotations, such as "pose of objects" -> how often.
     """
 
     name: str
@@ -164,6 +165,7 @@ class DetectionData:
     broken: list[Problem] = dataclasses.field(default_factory=list)
     splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         return len(self.records)

@@ -111,6 +111,7 @@ def load_data(
         data,
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
+        unread=dict(problem_log.unread),
         other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
         notes=(*([f"{asked} is read as {kind}"] if asked != spec else []), *problem_log.notes),
     )

@@ -41,6 +41,7 @@ class ProblemLog:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self.clipped = 0
+        self.unread: collections.Counter = collections.Counter()
         self.other_classes: collections.Counter = collections.Counter()
         self._image: Path | None = None
 

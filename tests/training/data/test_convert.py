@@ -30,6 +30,8 @@ def test_every_layout_in_every_form_reads_as_the_same(tmp_path, write, form):
     converted = convert(spec, form, tmp_path / "out")
     assert {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")} == before
     assert converted.lost == [] and converted.problems == []
+    above = "supercategory of categories (2)" if write is layouts.coco_roboflow else None
+    assert converted.unread == [f"{split}: {above}" for split in converted.splits if above]
     for split, data in converted.splits.items():
         names = {"train2017": "train"} if form == "yolo" else {}
         if form == "yolo" and len(converted.splits) == 1:
@@ -73,6 +75,41 @@ def test_coco_loses_nothing_of_coco(tmp_path):
         for column in ("boxes", "classes", "crowd", "area"):
             np.testing.assert_array_equal(getattr(a.objects, column), getattr(b.objects, column))
         assert a.objects.segmentations == b.objects.segmentations
+
+
+def test_what_no_record_holds_of_coco_is_counted(tmp_path):
+    spec = fine_coco(tmp_path / "fine")
+    file = tmp_path / "fine/annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    content |= {"info": {"year": 2026}, "licenses": []}
+    content["categories"][0]["supercategory"] = "animal"
+    content["images"][1] |= {"license": 3, "date_captured": 0, "flickr_url": ""}
+    for number, entry in enumerate(content["annotations"]):
+        entry |= {"id": 7 * number, "attributes": {"occluded": number < 2, "rotation": 0.0}}
+        entry["keypoints"] = [0, 0, 0]
+    layouts.write_json(file, content)
+    assert convert(spec, "coco", tmp_path / "out").unread == [
+        "train2017: info of the file (1)",
+        "train2017: supercategory of categories (1)",
+        "train2017: license of images (1)",
+        "train2017: ids of annotations (5)",
+        "train2017: attributes of annotations (2)",
+    ]
+
+
+@pytest.mark.parametrize("split", [None, "all"])
+def test_what_no_record_holds_of_voc_is_counted(tmp_path, split):
+    spec = layouts.voc_flat(tmp_path / "pets")
+    for file in (tmp_path / "pets").rglob("*.xml"):
+        text = file.read_text().replace("<truncated>0", "<truncated>1")
+        source = "<source><database>Unknown</database></source><segmented>1</segmented>"
+        file.write_text(text.replace("</annotation>", f"{source}</annotation>"))
+    data = load_data(spec, split="all")
+    objects = sum(len(record.objects) for record in data.records)
+    assert sorted(convert(spec, "voc", tmp_path / "out", split=split).unread) == [
+        f"segmented of images ({len(data)})",
+        f"truncated of objects ({objects})",
+    ]
 
 
 def test_yolo_says_what_it_loses_and_keeps_the_rest(tmp_path):

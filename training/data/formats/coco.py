@@ -17,6 +17,12 @@ from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
 ROBOFLOW_FILE = "_annotations.coco.json"
+# What is read of the file and of the entries of its lists; all else is counted.
+READ = {
+    "annotations": {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"},
+    "images": {"id", "file_name", "height", "width"},
+    "categories": {"id", "name"},
+}
 
 
 class Part(NamedTuple):
@@ -75,6 +81,7 @@ def load_coco(
     part, log = parts[split], problem_log
     file = part.file
     content = _read(file)
+    log.unread.update(values.further(content, READ, "the file"))
     categories, unclear = _entries(content, "categories", ("id", "name"), log, file)
     categories = _without_heading(categories, content, class_names or (), log)
     class_names, category_ids, label_of = _classes(categories, class_names)
@@ -164,6 +171,8 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
             missing = [k for k in keys if not isinstance(entry, dict) or entry.get(k) is None]
             if missing:
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
+            if not entry.keys() <= READ[part]:
+                log.unread.update(values.further(entry, READ[part], part))
             kept.append({**entry, "id": values.identifier(entry["id"])})
     named = {(entry["id"], str(entry[keys[1]])) for entry in kept}
     uses = collections.Counter(identifier for identifier, _ in named)
@@ -225,6 +234,10 @@ def _classes(categories: list[dict], class_names: tuple[str, ...] | None):
 def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, file: Path) -> dict:
     """The annotations of each image, with their places in the file."""
     by_image: dict[Identifier, list] = {}
+    read = READ["annotations"]
+    ids = [entry["id"] for entry in content["annotations"] if _has_id(entry)]
+    if ids and not (isinstance(ids[0], int) and ids == [*range(ids[0], ids[0] + len(ids))]):
+        log.unread["ids of annotations"] = len(ids)
     for number, entry in enumerate(content["annotations"], 1):
         with log.naming(file, _named(entry, number)):
             if not isinstance(entry, dict) or entry.get("image_id") is None:
@@ -234,13 +247,18 @@ def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, f
                 raise Unusable(f"unknown image: id {entry['image_id']}")
             _check_clear(image_id, unclear)
             by_image.setdefault(image_id, []).append((number, entry))
+            if not entry.keys() <= read:
+                log.unread.update(values.further(entry, read, "annotations"))
     return by_image
 
 
 def _named(entry, number: int) -> str:
     """An annotation by its id, or by its place in the file if it has none."""
-    has_id = isinstance(entry, dict) and "id" in entry
-    return f"annotation {entry['id']}" if has_id else f"annotation number {number}"
+    return f"annotation {entry['id']}" if _has_id(entry) else f"annotation number {number}"
+
+
+def _has_id(entry) -> bool:
+    return isinstance(entry, dict) and "id" in entry
 
 
 def _image_file(part: Part, name: str, anywhere: bool) -> Path:

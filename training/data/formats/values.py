@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from harmonic_tf.training.data.problems import Unusable
 
 Identifier = int | str
 FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+# What tools write where nothing is said, in lower case.
+NOTHING = ("", "0", "none", "false", "unknown", "unspecified")
 # Of a kind that results can hold, and of those that a float tells apart.
 LARGEST_ID, LARGEST_FLOAT = 2**63, 2**53
 # float32 holds it.
@@ -81,6 +84,24 @@ def area(value) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 <= number < LARGEST_AREA else None
+
+
+def further(entry: dict, known: Collection[str], what: str) -> Iterator[str]:
+    """What an entry says under other keys than the known ones, which nothing is made of.
+
+    Example:
+        >>> entry = {"id": 1, "keypoints": [0, 0, 0], "attributes": {"occluded": True}}
+        >>> list(further(entry, ("id",), "annotations"))
+        ['attributes of annotations']
+    """
+    return (f"{key} of {what}" for key, value in entry.items() if key not in known and says(value))
+
+
+def says(value) -> bool:
+    """Whether a value, or one inside of it, is more than zero, false or a word for nothing."""
+    if isinstance(value, dict | list):
+        return any(map(says, value.values() if isinstance(value, dict) else value))
+    return value is not None and value != 0 and str(value).strip().lower() not in NOTHING
 
 
 def split_images(argument: str) -> tuple[Path, str]:

@@ -3,7 +3,7 @@ lists of images, or beside their images, as labelImg leaves them."""
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -22,6 +22,12 @@ from harmonic_tf.training.files import read_text
 PRESENCE = ("-1", "0", "1")
 # Folders of annotations and of images.
 FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+
+# What is read of an annotation and of an object, or tells where it lay; all else is counted.
+READ = {
+    "images": {"filename", "folder", "path", "size", "object"},
+    "objects": {"name", "bndbox", "difficult"},
+}
 
 
 class Part(NamedTuple):
@@ -188,11 +194,18 @@ def _objects(
 ) -> Objects:
     check_size(header, *(values.whole(tree.findtext(f"size/{k}")) for k in ("height", "width")))
     annotations = []
+    problem_log.unread.update(_further(tree, "images"))
     for number, node in enumerate(tree.iterfind("object"), 1):
         label = _label(node)
+        problem_log.unread.update(_further(node, "objects"))
         with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
             annotations.append(_annotation(node, label, header, class_names, problem_log))
     return Objects.of(annotations)
+
+
+def _further(node: Element, what: str) -> Iterator[str]:
+    texts = {child.tag: "".join(child.itertext()) for child in node if child.tag not in READ[what]}
+    return values.further(texts, (), what)
 
 
 def _label(node: Element) -> str:
