@@ -112,6 +112,27 @@ def test_what_no_record_holds_of_voc_is_counted(tmp_path, split):
     ]
 
 
+def test_boxes_are_written_as_they_stood_and_read_as_they_were(tmp_path):
+    """Numbers of two decimals come back as such; float32 would say 38.650024."""
+    bbox = [33.07, 2.15, 38.65, 44.67]
+    images = [{"id": 1, "file_name": "a.jpg"}]
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": bbox, "area": 702.1},
+        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [1 / 3, 10.123456789, 20.7, 2e-5]},
+    ]
+    root = write_coco(tmp_path / "pets", images, annotations, [{"id": 1, "name": "dog"}])
+    assert convert(f"coco:{root}", "coco", tmp_path / "coco").unread == []
+    file = tmp_path / "coco/annotations/instances_train2017.json"
+    written = json.loads(file.read_text())["annotations"]
+    assert (written[0]["bbox"], written[0]["area"]) == (bbox, 702.1)
+    boxes = load_data(f"coco:{root}").records[0].objects.boxes
+    convert(f"coco:{root}", "voc", tmp_path / "voc")
+    assert "<xmin>34.07</xmin>" in (tmp_path / "voc/Annotations/a.xml").read_text()
+    for spec, kept in (("coco", 2), ("voc", 1)):  # VOC says no box as thin as a pixel
+        again = load_data(f"{spec}:{tmp_path}/{spec}").records[0].objects.boxes
+        np.testing.assert_array_equal(again, boxes[:kept])
+
+
 def test_yolo_says_what_it_loses_and_keeps_the_rest(tmp_path):
     spec = fine_coco(tmp_path / "fine")
     assert convert(spec, "yolo", tmp_path / "out").lost == [

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from harmonic_tf.training.data.dataset import DetectionData, Sample
 from harmonic_tf.training.data.writers import losses
+from harmonic_tf.training.data.writers.digits import shortest
 from harmonic_tf.training.files import write_json
 
 
@@ -45,13 +48,16 @@ def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:
 
 def _annotations(sample: Sample, category_ids: tuple[int, ...]) -> list[dict]:
     objects, found = sample.objects, []
-    for place, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
+    corners = shortest(objects.boxes[:, :2])
+    sides = shortest(objects.boxes[:, 2:] - corners, lambda sides: corners + sides)
+    areas = shortest(objects.area).tolist()
+    for place, box in enumerate(np.concatenate([corners, sides], axis=1).tolist()):
         found.append(
             {
                 "image_id": sample.image_id,
                 "category_id": category_ids[objects.classes[place]],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": float(objects.area[place]),
+                "bbox": box,
+                "area": areas[place],
                 "iscrowd": int(objects.crowd[place]),
             }
         )

@@ -4,9 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+
 from harmonic_tf.training.data.dataset import DetectionData, Objects, Sample
 from harmonic_tf.training.data.writers import losses
+from harmonic_tf.training.data.writers.digits import shortest
 from harmonic_tf.training.files import write_bytes
+
+# What is added to a box's corners, for pixels count from 1.
+FIRST = np.array([1.0, 1.0, 0.0, 0.0])
 
 
 def write_voc(splits: dict[str, DetectionData], folder: Path, place: Callable) -> list[str]:
@@ -54,15 +60,16 @@ def _xml(sample: Sample, name: str, names: tuple[str, ...]) -> bytes:
     _add(root, filename=name)
     size = ElementTree.SubElement(root, "size")
     _add(size, width=sample.width, height=sample.height, depth=3)
-    for place, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
+    corners = shortest(objects.boxes + FIRST, lambda corners: corners - FIRST)
+    for place, (xmin, ymin, xmax, ymax) in enumerate(corners.tolist()):
         if not _can_be_said(objects, place):
             continue
         node = ElementTree.SubElement(root, "object")
         difficult = int(objects.difficult[place])
         label = names[objects.classes[place]]
         _add(node, name=label, pose="Unspecified", truncated=0, difficult=difficult)
-        corners = ElementTree.SubElement(node, "bndbox")
-        _add(corners, xmin=x1 + 1, ymin=y1 + 1, xmax=x2, ymax=y2)
+        box = ElementTree.SubElement(node, "bndbox")
+        _add(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8")
 
