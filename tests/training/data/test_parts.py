@@ -100,6 +100,34 @@ def test_what_was_decided_is_said(tmp_path):
         assert data.notes == (f"{how}{share} to {PURPOSES[role]}",)
 
 
+@pytest.mark.parametrize(
+    ("write", "path"),
+    [
+        (layouts.csv_headings, "train.csv"),
+        (layouts.coco, "annotations/instances_train2017.json"),
+        (layouts.coco_roboflow, "train"),
+        (layouts.coco_roboflow, "train/_annotations.coco.json"),
+        (layouts.voc_roboflow, "train"),
+        (layouts.tfrecord_label_map, "train.tfrecord"),
+    ],
+)
+def test_a_path_to_one_split_has_no_splits_whatever_it_is_called(tmp_path, write, path):
+    write(tmp_path)
+    spec = str(tmp_path / path)
+    train, val = load_data(spec), load_data(spec, "eval")
+    assert train.splits == ("all",) and len(train) + len(val) == 3 and len(val) in (1, 2)
+    assert len(load_data(spec, split="all")) == 3
+
+
+def test_all_is_the_only_split_of_a_source_without_roles(tmp_path):
+    spec = layouts.coco_cvat(tmp_path)
+    assert load_data(spec).splits == ("default",)
+    data = load_data(spec, split="all")
+    assert data.split == "default" and len(data) == 3
+    with pytest.raises(ValueError, match="expected the split 'all', received 0; .* there: train"):
+        load_data(layouts.voc(tmp_path / "voc"), split="all")
+
+
 def test_images_without_a_digest_go_by_their_names():
     data = load_data("shapes:train=20")
     assert not data.records[0].digest

@@ -131,7 +131,9 @@ def _parts(root: Path, images: Path | None) -> dict[str, Part]:
     """The splits of a folder or file; images may lie in a folder of their own."""
     if root.is_file():
         base = root.parent.parent if root.parent.name == "annotations" else root.parent
-        found = {WHOLE: Part(root, base, (base, base / "images"))}
+        folders = (base, base / "images")
+        split = root.stem.removeprefix("instances_")
+        found = {WHOLE: Part(root, base, (*folders, *(folder / split for folder in folders)))}
     else:
         found = {}
         for split, folder in ({WHOLE: root} | split_folders(root)).items():

@@ -43,13 +43,15 @@ def pick_split(splits: Collection[str], role: str, wanted: str | None, where) ->
     Args:
         splits: collection of str. Those of the source.
         role: str. "train" or "eval".
-        wanted: str or None.
+        wanted: str or None. "all" is the only split of a source whose name says no role, too.
         where: str or Path. The source, for the message.
 
     Raises:
         ValueError: there is no such split, or several fit.
     """
-    if wanted is not None:
+    if wanted == WHOLE and not roles_of(splits):
+        fits = sorted(splits)
+    elif wanted is not None:
         fits = [wanted] if wanted in splits else []
     else:
         fits = fitting(splits, role) or ([] if roles_of(splits) else sorted(splits))

@@ -67,7 +67,7 @@ def load_tfrecord(
     Args:
         argument: str. A file, a pattern, or a folder of files named .tfrecord or .record, with or
             without -00000-of-00010.
-        role: str. Picks the files in whose names a word begins as a split's.
+        role: str. Of several files, picks those in whose names a word begins as a split's.
         split: str or None. "train", "valid", "val" or "test".
         class_names: tuple of str or None. None: in the order of their numbers, else sorted.
         problem_log: ProblemLog. Problems are added here.
@@ -80,8 +80,9 @@ def load_tfrecord(
     """
     files = _files(argument)
     splits: dict[str, list[Path]] = {}
+    is_one = Path(argument).expanduser().is_file()
     for file in files:
-        splits.setdefault(_split_of(file), []).append(file)
+        splits.setdefault(WHOLE if is_one else _split_of(file), []).append(file)
     split = pick_split(splits, role, split, argument)
     label_map = _label_map(files[0].parent) if files else {}
     pictures, labels = [], dict(label_map)
