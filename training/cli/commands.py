@@ -352,7 +352,7 @@ class Data:
     val_seed: int = 0
     """Another one, other parts."""
     output: Path = Path(".")
-    """Folder for the sheets and figures, or for the set in another form."""
+    """Folder for the sheets and figures, or for the set in another form; not the source's."""
     convert: Literal["coco", "voc", "yolo"] | None = None
     """Write the set in this form, into a new folder, and name what the form cannot say."""
     images: Literal["link", "copy"] = "link"
@@ -364,12 +364,14 @@ class Data:
             self._convert()
             return
         from harmonic_tf.training.data import load_data, print_summary
+        from harmonic_tf.training.data.load import require_outside
         from harmonic_tf.training.data.summary import print_common
         from harmonic_tf.training.visualization.data_figures import save_data_figures
         from harmonic_tf.training.visualization.sheets import save_contact_sheet, save_problem_sheet
 
         require_folder(self.output)
         with as_user_error():
+            require_outside(self.source, self.output)
             data = load_data(self.source, "train", self.split, **self._parting())
         print_summary(data, plain_console())
         if self.split is None:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from harmonic_tf.training.data.dataset import DetectionData, Sample
-from harmonic_tf.training.data.formats.values import split_images
 from harmonic_tf.training.data.images import FORMATS, SUFFIXES
-from harmonic_tf.training.data.load import absolute_spec, load_data
+from harmonic_tf.training.data.load import load_data, require_outside
 from harmonic_tf.training.data.problems import Problem
 from harmonic_tf.training.data.writers.coco import write_coco
 from harmonic_tf.training.data.writers.voc import write_voc
@@ -76,7 +75,9 @@ def convert(
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}; received {value!r}.")
     output = Path(output).expanduser()
-    _require_apart(spec, output)
+    require_outside(spec, output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output}: expected a folder that is empty or not there.")
     parting = {"val_fraction": val_fraction, "val_seed": val_seed}
     if split is None:
         splits, lost, unread = _all_splits(spec, parting)
@@ -89,15 +90,6 @@ def convert(
     lost += WRITERS[form](splits, output, _Placing(linked=images == "link"))
     problems = list(dict.fromkeys(p for data in splits.values() for p in data.problems))
     return Converted(splits, lost, problems, unread)
-
-
-def _require_apart(spec: str, output: Path):
-    """Raises `ValueError` if the folder holds something, or lies in the source's."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output}: expected a folder that is empty or not there.")
-    place, _ = split_images(absolute_spec(spec).partition(":")[2])
-    if place.is_dir() and output.resolve().is_relative_to(place.resolve()):
-        raise ValueError(f"{output} lies in the source, into which nothing is written.")
 
 
 def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list, list]:

@@ -48,6 +48,7 @@ SOURCES = {
     "tfrecord": Source(load_tfrecord, "GLOB", is_tfrecord),
     "tfds": Source(load_tfds, "NAME"),
 }
+PLACES = ("DIR", "FILE", "GLOB")
 FORMS = ", ".join(f"{name}:{source.argument}" for name, source in SOURCES.items())
 
 
@@ -179,6 +180,23 @@ def full_spec(spec: str) -> str:
     return f"{fitting[0]}:{spec}"
 
 
+def require_outside(spec: str, output: str | Path):
+    """Raises `ValueError` if a folder to write into is the source's, or lies in it."""
+    kind, _, argument = full_spec(spec).partition(":")
+    if SOURCES[kind].argument not in PLACES:
+        return
+    place, images = split_images(argument)
+    output = Path(output).expanduser().resolve()
+    for source in (place, *([Path(images)] if images and images != ANYWHERE else [])):
+        source = source.expanduser().resolve()
+        has_folder = source.is_file() or SOURCES[kind].argument == "GLOB"
+        if output.is_relative_to(source) or (has_folder and output == source.parent):
+            raise ValueError(
+                f"{output} lies in the source, into which nothing is written: name another folder "
+                "by --output."
+            )
+
+
 def absolute_spec(spec: str) -> str:
     """A source's name that means the same in every folder; what is kept with a run.
 
@@ -187,7 +205,7 @@ def absolute_spec(spec: str) -> str:
         ('shapes:train=20', 'voc:/bccd')
     """
     kind, _, argument = full_spec(spec).partition(":")
-    if SOURCES[kind].argument not in ("DIR", "FILE", "GLOB"):
+    if SOURCES[kind].argument not in PLACES:
         return spec
     place, images = split_images(argument)
     at = f"{IMAGES}{images if images == ANYWHERE else _absolute(images)}" if images else ""

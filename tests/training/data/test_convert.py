@@ -239,8 +239,9 @@ def test_only_a_folder_of_its_own_is_written_to(tmp_path):
     spec = layouts.voc(tmp_path / "pets")
     with pytest.raises(ValueError, match="lies in the source"):
         convert(spec, "coco", tmp_path / "pets/coco")
+    (tmp_path / "full/of").mkdir(parents=True)
     with pytest.raises(ValueError, match="empty or not there"):
-        convert(spec, "coco", tmp_path / "pets")
+        convert(spec, "coco", tmp_path / "full")
     with pytest.raises(ValueError, match="form must be one of coco, voc, yolo; received 'csv'"):
         convert(spec, "csv", tmp_path / "out")
     with pytest.raises(ValueError, match="images must be one of link, copy"):

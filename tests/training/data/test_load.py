@@ -7,6 +7,7 @@ from folders import write_coco
 
 from harmonic_tf.training.data import Problem, absolute_spec, load_data, problem_report
 from harmonic_tf.training.data.dataset import Annotation, Objects
+from harmonic_tf.training.data.load import require_outside
 
 
 @pytest.mark.parametrize("spec", ["voc", "voc:", "imagenet:x", ""])
@@ -74,3 +75,32 @@ def test_a_source_of_a_folder_means_the_same_everywhere(tmp_path, monkeypatch):
     assert absolute_spec("coco:~/cells,images=anywhere") == expected
     for spec in ("shapes:train=20", "tfds:voc/2007", "voc:/cells"):
         assert absolute_spec(spec) == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "output", "is_inside"),
+    [
+        (".", ".", True),
+        ("voc:cells", "cells/figures", True),
+        ("csv:cells/train.csv", "cells", True),
+        ("csv:cells/train.csv", "cells/figures", False),
+        ("tfrecord:cells/*.record", "cells", True),
+        ("coco:a.json,images=cells", "cells/x", True),
+        ("coco:a.json,images=anywhere", "cells", False),
+        ("voc:cells", ".", False),
+        ("voc:nowhere", ".", False),
+        ("voc:cells", "cells2", False),
+        ("shapes:train=4", ".", False),
+    ],
+)
+def test_nothing_is_written_into_a_source(tmp_path, monkeypatch, spec, output, is_inside):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("cells", "annotations"):
+        (tmp_path / folder).mkdir()
+    for file in ("annotations/instances_train.json", "cells/train.csv"):
+        (tmp_path / file).write_text("")
+    if not is_inside:
+        require_outside(spec, output)
+        return
+    with pytest.raises(ValueError, match="lies in the source, .* another folder by --output"):
+        require_outside(spec, output)
