@@ -76,9 +76,10 @@ class Header(NamedTuple):
 def read_header(encoded: Path | bytes) -> Header:
     """Decodes an image once, to be sure that it can be, and tells what it is.
 
-    Pillow decodes all of the image (a JPEG at an eighth of its size, which reads all of its data
-    too); of a PNG, which Pillow takes with wrong checksums, these are checked; a JPEG must have its
-    end. What TensorFlow is to decode it decodes here, too; what it refuses is left to Pillow.
+    A JPEG is decoded by TensorFlow, at an eighth of its size, which reads all of its data too; what
+    TensorFlow refuses, and all other images, by Pillow. A JPEG must have its end; of a PNG, which
+    Pillow takes with wrong checksums, these are checked, and TensorFlow must decode it as well, or
+    it is left to Pillow.
 
     Args:
         encoded: file, or its bytes.
@@ -225,12 +226,13 @@ def _checked_jpeg(image: Image.Image, content: bytes, digest: str) -> Header:
         raise Unusable("truncated image file")
     orientation = _orientation(image)
     width, height = image.size
-    image.draft("L", (1, 1))
-    image.load()
     # 8 bits a channel; baseline, extended or progressive, with Huffman's codes.
     common = content[frame + 1 : frame + 2] in (b"\xc0", b"\xc1", b"\xc2")
     common &= content[frame + 4 : frame + 5] == b"\x08"
     common = common and _tensorflow_decodes(content, True)
+    if not common:
+        image.draft("L", (1, 1))
+        image.load()
     if orientation >= 5:
         height, width = width, height
     return Header(height, width, common, orientation, not common, digest)

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from folders import picture
-from PIL import Image
+from PIL import Image, ImageFile
 
 from harmonic_tf.training.data import images
 from harmonic_tf.training.data.images import (
@@ -59,6 +59,16 @@ def jpeg(tmp_path, **options):
 def test_header_of_whole_images(tmp_path, progressive):
     header = read_header(jpeg(tmp_path, progressive=progressive))
     assert header[:5] == (50, 70, True, 1, False)
+
+
+def test_a_jpeg_that_tensorflow_decodes_is_decoded_once(tmp_path, monkeypatch):
+    content = jpeg(tmp_path).read_bytes()
+    monkeypatch.delattr(Image.Image, "load")
+    monkeypatch.delattr(ImageFile.ImageFile, "load")
+    assert read_header(content)[:5] == (50, 70, True, 1, False)
+    monkeypatch.setattr(images, "_tensorflow_decodes", lambda *_: False)
+    with pytest.raises(Unusable, match="no attribute 'load'"):
+        read_header(content)
 
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path):

@@ -266,8 +266,8 @@ def _has_id(entry) -> bool:
 def _image_file(part: Part, name: str, anywhere: bool) -> Path:
     """The image's file; where there is none, the path where it was expected."""
     names = dict.fromkeys((name, name.replace("\\", "/")))  # Windows writes folder\\file.
-    candidates = [folder / name for name in names for folder in part.folders]
-    found = next((path for path in candidates if os.path.isfile(path)), candidates[0])
+    candidates = (os.path.join(folder, name) for name in names for folder in part.folders)
+    found = Path(next(filter(os.path.isfile, candidates), part.folders[0] / name))
     if not anywhere:
         values.check_inside(part.root, found, values.WAY_OUT)
     return found
@@ -276,14 +276,16 @@ def _image_file(part: Part, name: str, anywhere: bool) -> Path:
 def _annotation(
     entry: dict, header: Header, label_of: dict, class_names, log: ProblemLog, place: tuple
 ) -> Annotation:
-    category = values.identifier(entry.get("category_id"))
+    category = entry.get("category_id")
+    if type(category) is not int or category not in label_of:
+        category = values.identifier(category)
     if category not in label_of:
         raise Unusable(f"unknown class: category id {entry.get('category_id')}")
     if label_of[category] is None:
         raise Unusable(f"ambiguous class: several names are listed with category id {category}")
     class_index = log.class_index(label_of[category], class_names)
     try:
-        x, y, box_width, box_height = (float(value) for value in entry["bbox"])
+        x, y, box_width, box_height = map(float, entry["bbox"])
     except (KeyError, TypeError, ValueError, OverflowError):
         received = repr(entry.get("bbox"))[:80]
         raise Unusable(f"malformed bbox: expected 4 numbers, received {received}") from None

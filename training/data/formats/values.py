@@ -68,7 +68,7 @@ def flag(value, name: str) -> bool:
         >>> flag("0.0", "iscrowd"), flag(1, "iscrowd"), flag(None, "iscrowd")
         (False, True, False)
     """
-    if value is None or isinstance(value, bool):
+    if value is None or value in (0, 1):
         return bool(value)
     number = whole(value)
     text = str(value if number is None else number).strip().lower()
@@ -130,6 +130,6 @@ def split_anywhere(argument: str) -> tuple[Path, bool]:
 
 def check_inside(folder: Path, file: Path, way_out: str):
     """Raises `Unusable` if a path that others wrote leads out of the data's folder."""
-    inside = os.path.normpath(os.path.abspath(folder))
-    if not Path(os.path.normpath(os.path.abspath(file))).is_relative_to(inside):
+    inside, place = (os.path.normcase(os.path.abspath(path)) for path in (folder, file))
+    if not os.path.join(place, "").startswith(os.path.join(inside, "")):
         raise Unusable(f"file name leads out of the folder: {file}; {way_out}")
