@@ -252,7 +252,7 @@ def test_files_whose_names_are_no_text_are_trained_on_and_named(tmp_path, capsys
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({**content, "categories": [{"id": 1, "name": "dog"}]}))
     with pytest.raises(SystemExit) as end:
-        main(["data", f"coco:{tmp_path}"])
+        main(["data", f"coco:{tmp_path}", "--output", f"{tmp_path}-sheets"])
     assert not end.value.code and r"g\udcf6ne.png" in capsys.readouterr().out
     recipe = replace(RECIPE, data=f"coco:{tmp_path}", epochs=1, batch_size=1, evaluate_every=1)
     run = train(recipe, tmp_path / "run", extras=False)
