@@ -36,10 +36,10 @@ def print_summary(data: DetectionData, console: Console | None = None):
     """
     console = console or plain_console()
     for note in data.notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
     for part in (_overview(data), _classes(data), _inputs(data), _places(data), _problems(data)):
         if part is not None:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, Text))
 
 
 def print_common(train_data: DetectionData, eval_data: DetectionData, console: Console):
