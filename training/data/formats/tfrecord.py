@@ -164,7 +164,26 @@ def _places(file: Path) -> Iterator[Place]:
             stream.seek(start)
 
 
-def _features(place: Place) -> dict[str, list]:
+def _records(file: Path) -> Iterator[tuple[Place, bytes]]:
+    """The records of a file, whose checksums TensorFlow compares.
+
+    Raises:
+        Unusable: it is damaged from some record on; after those before.
+    """
+    import tensorflow as tf
+
+    contents = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    for number, place in enumerate(_places(file), 1):
+        try:
+            yield place, next(contents)
+        except tf.errors.DataLossError:
+            raise Unusable(
+                f"damaged records: the checksum of record {number} is wrong; it and all behind it "
+                "in this file are left out"
+            ) from None
+
+
+def _features(content: bytes) -> dict[str, list]:
     """A record's features by their names.
 
     Raises:
@@ -173,9 +192,6 @@ def _features(place: Place) -> dict[str, list]:
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    with place.file.open("rb") as stream:
-        stream.seek(place.start)
-        content = stream.read(place.length)
     try:
         features = tf.train.Example.FromString(content).features.feature
     except DecodeError:
@@ -187,14 +203,14 @@ def _features(place: Place) -> dict[str, list]:
 def _pictures(file: Path, label_map: dict, log: ProblemLog) -> list[Picture]:
     pictures = []
     with log.naming(file):
-        for number, place in enumerate(_places(file), 1):
+        for number, (place, content) in enumerate(_records(file), 1):
             with log.naming(file, f"record {number}"):
-                pictures.append(_picture(place, number))
+                pictures.append(_picture(place, content, number))
     return pictures
 
 
-def _picture(place: Place, number: int) -> Picture:
-    features = _features(place)
+def _picture(place: Place, content: bytes, number: int) -> Picture:
+    features = _features(content)
     if not features.get("image/encoded"):
         raise Unusable("malformed record: no image/encoded")
     name = _text(features, "image/filename") or _text(features, "image/source_id")
@@ -213,7 +229,9 @@ def _text(features: dict, name: str) -> str:
 
 
 def _encoded(place: Place) -> bytes:
-    return _features(place)["image/encoded"][0]
+    with place.file.open("rb") as stream:
+        stream.seek(place.start)
+        return _features(stream.read(place.length))["image/encoded"][0]
 
 
 def _entries(features: dict) -> list[Entry]:

@@ -84,6 +84,24 @@ def test_a_file_that_is_cut_gives_the_records_before(tmp_path):
     assert problem.reason.startswith("not a TFRecord file, or not all of it, from byte")
 
 
+def test_records_from_a_wrong_checksum_on_are_named(tmp_path):
+    """TensorFlow's own rule; in float32 one bit of a box makes another box that looks as good."""
+    file = tmp_path / "train.tfrecord"
+    records = [example(name) for name in "abc"]
+    write_records(file, records)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"bbox/xmax", len(records[0]) + 16) + 20] ^= 1
+    file.write_bytes(content)
+    data = load_data(f"tfrecord:{tmp_path}")
+    assert data.image_names == ("a.jpg",)
+    (problem,) = data.problems
+    assert problem.file == str(file) and problem.reason == (
+        "damaged records: the checksum of record 2 is wrong; it and all behind it in this file "
+        "are left out"
+    )
+    assert len(load_data(f"tfrecord:{tmp_path}", class_names=("dog",)).records[0].objects) == 1
+
+
 def test_files_that_are_no_records_are_named(tmp_path):
     write_records(tmp_path / "train-1.tfrecord", map(example, "ab"))
     (tmp_path / "train-2.tfrecord").write_bytes(b"only text")
