@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harmonic_tf.training.data.dataset import Annotation, Objects, Sample
 from harmonic_tf.training.data.headers import in_parallel, read_headers, try_header
-from harmonic_tf.training.data.images import SUFFIXES, Header
+from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.segmentation import usable_segmentation
 from harmonic_tf.training.data.validation import ProblemLog, check_size
@@ -125,11 +125,6 @@ def frame(polygons: Iterable[Sequence[float]]) -> tuple[float, float, float, flo
     xs = [x for polygon in polygons for x in polygon[::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     return min(xs), min(ys), max(xs), max(ys)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and in those inside of it, in the order of their paths."""
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
 
 
 def numbers(texts: Sequence[str]) -> list[float]:

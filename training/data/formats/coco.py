@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.formats.listing import files_in
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.formats.values import Identifier
 from harmonic_tf.training.data.headers import read_headers
@@ -16,6 +17,7 @@ from harmonic_tf.training.data.segmentation import usable_segmentation
 from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
+PREFIX = "instances_"
 ROBOFLOW_FILE = "_annotations.coco.json"
 # What is read of the file and of the entries of its lists; all else is counted.
 READ = {
@@ -139,8 +141,10 @@ def _parts(root: Path, images: Path | None) -> dict[str, Part]:
         for split, folder in ({WHOLE: root} | split_folders(root)).items():
             if (folder / ROBOFLOW_FILE).is_file():
                 found[split] = Part(folder / ROBOFLOW_FILE, root, (folder,))
-        for file in sorted((root / "annotations").glob("instances_*.json")):
-            split = file.stem.removeprefix("instances_")
+        for file in files_in(root / "annotations", (".json",), deep=False):
+            if not file.name.startswith(PREFIX):
+                continue
+            split = file.stem.removeprefix(PREFIX)
             folders = (root / split, root / "images" / split, root / "images", root)
             found[split] = Part(file, root, folders)
     if images is not None:

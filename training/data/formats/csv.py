@@ -7,6 +7,7 @@ from pathlib import Path
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, numbers, samples
+from harmonic_tf.training.data.formats.listing import files_in
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, roles_of
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
@@ -87,7 +88,8 @@ def is_csv(place: Path) -> bool:
 def _files(place: Path) -> dict[str, Path]:
     if place.is_file():
         return {WHOLE: place}
-    return {f.stem: f for f in sorted(place.glob("*.csv")) if f.name != CLASSES_FILE}
+    files = files_in(place, (".csv",), deep=False)
+    return {file.stem: file for file in files if file.name != CLASSES_FILE}
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

@@ -10,12 +10,14 @@ from typing import NamedTuple
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, frame, samples
+from harmonic_tf.training.data.formats.listing import files_in
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog
 
+JSON = (".json",)
 # A polygon in place of a circle stays this close to it, in pixels.
 CIRCLE_TOLERANCE = 0.25
 
@@ -60,7 +62,7 @@ def load_labelme(
     pictures, labels = [], set()
     for name, folder in folders.items():
         log = problem_log if name == split else ProblemLog()
-        for file in sorted(folder.rglob("*.json")):
+        for file in files_in(folder, JSON):
             with log.naming(file):
                 picture = _picture(file, root, anywhere)
                 labels |= {shape.label for shape in picture.entries}
@@ -78,10 +80,11 @@ def load_labelme(
 
 
 def is_labelme(place: Path) -> bool:
-    """Whether a path looks like one of these: by the first JSON file in it."""
-    first = next(iter(sorted(place.glob("*.json")) or sorted(place.glob("*/*.json"))), None)
+    """Whether a path looks like one of these: by the first JSON file in it or in a split of it."""
+    places = (place, *split_folders(place).values())
+    files = [file for folder in places for file in files_in(folder, JSON, deep=False)]
     try:
-        content = first and read_json(first)
+        content = read_json(files[0]) if files else None
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and isinstance(content.get("shapes"), list)

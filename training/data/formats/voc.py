@@ -1,7 +1,6 @@
 """Pascal VOC's XML files: in VOC folders (JPEGImages, Annotations, ImageSets/Main), with or without
 lists of images, or beside their images, as labelImg leaves them."""
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import values
+from harmonic_tf.training.data.formats.listing import files_in, finder
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import SUFFIXES, Header
@@ -20,6 +20,7 @@ from harmonic_tf.training.files import read_text
 
 # In the lists of one class, a last column tells whether an image shows it.
 PRESENCE = ("-1", "0", "1")
+XML = (".xml",)
 # Folders of annotations and of images.
 FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"))
 
@@ -74,13 +75,13 @@ def load_voc(
     part = parts[split]
     if class_names is None:
         class_names = _all_class_names({p.annotations for p in parts.values()})
-    image_of = _image_finder(part.images)
+    annotation_of, image_of = finder(XML), finder(SUFFIXES)
     found = []
-    for name in unique(_image_ids(part), problem_log, part.list_file):
-        xml_file = part.annotations / f"{name}.xml"
+    for name in unique(_image_ids(part, annotation_of), problem_log, part.list_file):
+        xml_file = annotation_of(part.annotations / name)
         with problem_log.naming(xml_file):
             values.check_inside(root, xml_file, "the list must name images of this folder")
-            image_file = image_of(name)
+            image_file = image_of(part.images / name)
             values.check_inside(part.images, image_file, f"images lie in {part.images.name}")
             found.append((xml_file, _tree(xml_file), image_file))
     records = []
@@ -104,23 +105,20 @@ def load_voc(
 
 def is_voc(place: Path) -> bool:
     """Whether a path looks like one of these."""
-    return any(
-        part.list_file or next(part.annotations.rglob("*.xml"), None)
-        for part in _parts(place).values()
-    )
+    return any(part.list_file or files_in(part.annotations, XML) for part in _parts(place).values())
 
 
 def _parts(root: Path) -> dict[str, Part]:
     """The splits of a folder."""
     names = next((pair for pair in FOLDERS if (root / pair[0]).is_dir()), None)
-    lists = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+    lists = files_in(root / "ImageSets" / "Main", (".txt",), deep=False)
     if names is None and lists:
         names = FOLDERS[0]
     if names is not None and (lists or (root / names[1]).is_dir()):
         whole = Part(root / names[0], root / names[1])
         return {f.stem: whole._replace(list_file=f) for f in lists} or {WHOLE: whole}
-    folders = {k: f for k, f in split_folders(root).items() if any(f.glob("*.xml"))}
-    if not folders and any(root.glob("*.xml")):
+    folders = {k: f for k, f in split_folders(root).items() if files_in(f, XML, deep=False)}
+    if not folders and files_in(root, XML, deep=False):
         folders = {WHOLE: root}
     return {split: Part(folder, folder) for split, folder in folders.items()}
 
@@ -132,19 +130,19 @@ def _pick(parts: dict[str, Part], role: str, split: str | None, root: Path) -> s
     return pick_split(parts, role, split, root)
 
 
-def _image_ids(part: Part) -> list[str]:
+def _image_ids(part: Part, annotation_of: Callable[[Path], Path]) -> list[str]:
     """The ids in a list, one a line, or all. They may hold spaces and lie in sub-folders (x/a)."""
     if part.list_file is None:
-        files = sorted(part.annotations.rglob("*.xml"))
-        return [f.relative_to(part.annotations).as_posix().removesuffix(".xml") for f in files]
+        files = files_in(part.annotations, XML)
+        ids = [f.relative_to(part.annotations).with_suffix("").as_posix() for f in files]
+        return list(dict.fromkeys(ids))
     lines = [line.strip() for line in read_text(part.list_file).splitlines()]
-    return [_image_id(part, line) for line in lines if line]
+    return [_image_id(part, line, annotation_of) for line in lines if line]
 
 
-def _image_id(part: Part, line: str) -> str:
+def _image_id(part: Part, line: str, annotation_of: Callable[[Path], Path]) -> str:
     *words, last = line.split()
-    whole = part.annotations / f"{line}.xml"
-    if not words or last not in PRESENCE or os.path.isfile(whole):
+    if not words or last not in PRESENCE or os.path.isfile(annotation_of(part.annotations / line)):
         return line
     return line.removesuffix(last).strip()
 
@@ -159,34 +157,12 @@ def _tree(file: Path) -> Element:
 def _all_class_names(folders: set[Path]) -> tuple[str, ...]:
     """Every class name in the folders, sorted. Files that do not parse are reported later."""
     names = set()
-    for file in (file for folder in folders for file in folder.rglob("*.xml")):
+    for file in (file for folder in folders for file in files_in(folder, XML)):
         try:
             names.update(_label(node) for node in _tree(file).iterfind("object"))
         except Unusable:
             continue
     return tuple(sorted(names - {""}))
-
-
-def _image_finder(folder: Path) -> Callable[[str], Path]:
-    """A function: id -> its image, of any kind; the path where one was expected, if none is there.
-
-    Folders are listed once, as the case of a suffix may be any (`.Jpg`).
-    """
-
-    @functools.cache
-    def listed(place: Path) -> dict[str, Path]:
-        files = list(place.iterdir()) if place.is_dir() else []
-        known = {suffix: rank for rank, suffix in enumerate(SUFFIXES)}
-        images = [file for file in files if file.suffix.lower() in known]
-        # Of several the kind that stands first in SUFFIXES.
-        images.sort(key=lambda file: known[file.suffix.lower()], reverse=True)
-        return {file.name.removesuffix(file.suffix): file for file in images}
-
-    def find(name: str) -> Path:
-        expected = folder / f"{name}{SUFFIXES[0]}"
-        return listed(expected.parent).get(expected.name.removesuffix(SUFFIXES[0]), expected)
-
-    return find
 
 
 def _objects(

@@ -5,6 +5,7 @@ A line of labels is `class x y width height` (the box's centre and size) or `cla
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,18 +17,19 @@ from harmonic_tf.training.data.formats.assembly import (
     Picture,
     Region,
     frame,
-    image_files,
     numbers,
     samples,
 )
+from harmonic_tf.training.data.formats.listing import files_in, finder
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
-from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.images import SUFFIXES, Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
 from harmonic_tf.training.files import read_text
 
 CONFIGURATIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASS_LISTS = ("classes.txt", "labels/classes.txt", "obj.names")
+LABELS = (".txt",)
 # Keys of data.yaml whose text is no split.
 OTHER_KEYS = ("path", "names", "download", "channels", "license", "url", "author", "description")
 # Fractions of the image beyond this are taken for pixels.
@@ -83,12 +85,13 @@ def load_yolo(
     if not anywhere:
         _check_inside(layout)
     split = pick_split(layout.splits, role, split, place)
+    labels_of = _label_finder()
     if layout.names is None:
-        layout = layout._replace(names=_found_names(layout))
+        layout = layout._replace(names=_found_names(layout, labels_of))
     class_names = class_names or tuple(dict.fromkeys(layout.names.values()))
     pictures = []
-    for image, name in _images(layout, split, problem_log):
-        labels = _label_file(image)
+    for image, name in _images(layout, split, labels_of, problem_log):
+        labels = labels_of(image)
         with problem_log.naming(labels):
             if not anywhere:
                 values.check_inside(layout.folder, image, values.WAY_OUT)
@@ -110,7 +113,7 @@ def load_yolo(
 def is_yolo(place: Path) -> bool:
     """Whether a path looks like one of these."""
     if place.is_file():
-        return place.suffix in (".yaml", ".yml")
+        return place.suffix.lower() in (".yaml", ".yml")
     both = [(f / "images").is_dir() and (f / "labels").is_dir() for f in (place, *_parts(place))]
     return any(both) or any((place / name).is_file() for name in CONFIGURATIONS)
 
@@ -182,14 +185,16 @@ def _check_inside(layout: Layout):
             values.check_inside(layout.folder, place, values.WAY_OUT)
 
 
-def _images(layout: Layout, split: str, log: ProblemLog) -> list[tuple[Path, str]]:
+def _images(
+    layout: Layout, split: str, labels_of: Callable[[Path], Path], log: ProblemLog
+) -> list[tuple[Path, str]]:
     """A split's images, and their names in results."""
     images = []
     for place in layout.splits[split]:
         if os.path.isdir(place):
-            found = image_files(place)
+            found = files_in(place, SUFFIXES)
             images += [(image, image.relative_to(place).as_posix()) for image in found]
-            _name_labels_alone(place, found, log)
+            _name_labels_alone(place, found, labels_of, log)
         elif os.path.isfile(place):
             images += [_listed(row, place, layout.folder) for row in _rows(place)]
         else:
@@ -204,30 +209,39 @@ def _listed(row: str, listing: Path, folder: Path) -> tuple[Path, str]:
     return image, image.relative_to(folder).as_posix() if inside else image.name
 
 
-def _name_labels_alone(place: Path, images: list[Path], log: ProblemLog):
+def _name_labels_alone(
+    place: Path, images: list[Path], labels_of: Callable[[Path], Path], log: ProblemLog
+):
     """Names the labels whose image is missing."""
-    folder = _label_file(place / "image").parent
-    expected = {_label_file(image) for image in images}
-    if folder != place and folder.is_dir():
-        for labels in sorted(folder.rglob("*.txt")):
+    folder = labels_of(place / "image").parent
+    expected = {labels_of(image) for image in images}
+    if folder != place:
+        for labels in files_in(folder, LABELS):
             if labels not in expected and labels.name not in CLASS_LISTS:
                 log.add(labels, None, "missing image file")
 
 
-def _label_file(image: Path) -> Path:
-    """The labels of an image: in labels/ instead of the last images/ of its path, else beside."""
-    beside, parts = image.with_suffix(".txt"), list(image.parts)
-    if "images" not in parts[:-1] or beside.is_file():
-        return beside
-    last = len(parts) - 2 - parts[-2::-1].index("images")
-    return Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
+def _label_finder() -> Callable[[Path], Path]:
+    """A function: image -> its labels: in labels/ instead of its last images/, else beside it."""
+    file_of = finder(LABELS)
+
+    def find(image: Path) -> Path:
+        beside, parts = file_of(image.with_suffix("")), list(image.parts)
+        if "images" not in parts[:-1] or beside.is_file():
+            return beside
+        last = len(parts) - 2 - parts[-2::-1].index("images")
+        return file_of(Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(""))
+
+    return find
 
 
-def _found_names(layout: Layout) -> dict[int, str]:
+def _found_names(layout: Layout, labels_of: Callable[[Path], Path]) -> dict[int, str]:
     """Names for the classes that occur: by number, or those that the labels begin with."""
     silent = ProblemLog()
-    images = [image for split in layout.splits for image, _ in _images(layout, split, silent)]
-    first = {line[0] for image in images for line in _known_lines(_label_file(image))}
+    images = [
+        image for split in layout.splits for image, _ in _images(layout, split, labels_of, silent)
+    ]
+    first = {line[0] for image in images for line in _known_lines(labels_of(image))}
     known = [number for number in map(values.whole, first) if number is not None]
     texts = sorted(word for word in first if values.whole(word) is None)
     numbered = {number: f"class {number}" for number in range(max(known, default=-1) + 1)}

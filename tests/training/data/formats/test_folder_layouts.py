@@ -23,6 +23,60 @@ def test_every_layout_gives_the_same_records(tmp_path, write):
         assert (record.height, record.width) == (60, 80) and record.digest
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        layouts.voc,
+        layouts.voc_without_lists,
+        layouts.voc_flat,
+        layouts.yolo,
+        layouts.coco,
+        layouts.labelme,
+        layouts.csv_headings,
+    ],
+    ids=lambda write: write.__name__,
+)
+def test_suffixes_may_be_in_any_case(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    for file in list((tmp_path / "pets").rglob("*.*")):
+        if file.suffix in (".xml", ".txt", ".json", ".csv", ".jpg"):
+            text = file.read_bytes().replace(b".jpg", b".JPG") if file.suffix != ".jpg" else None
+            renamed = file.rename(file.with_suffix(file.suffix.upper()))
+            if text:
+                renamed.write_bytes(text)
+    for place in (spec, str(tmp_path / "pets")):
+        data = load_data(place, split=load_data(spec).splits[0], on_bad_data="error")
+        assert [name.rpartition("/")[2] for name in data.image_names] == ["a.JPG", "b.JPG", "c.JPG"]
+        assert [len(record.objects) for record in data.records] == [1, 2, 0]
+
+
+@pytest.mark.parametrize("write", [layouts.labelme, layouts.voc_without_lists, layouts.yolo])
+def test_linked_folders_and_the_files_of_macos(tmp_path, write):
+    """A link that leads back ends nothing; `._a.xml` is no annotation."""
+    write(tmp_path / "elsewhere")
+    if write is layouts.labelme:
+        (tmp_path / "pets/mine").parent.mkdir()
+        (tmp_path / "pets/mine").symlink_to(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "pets").symlink_to(tmp_path / "elsewhere")
+        for folder in ("JPEGImages", "Annotations", "images/train", "labels/train"):
+            if (tmp_path / "pets" / folder).is_dir():
+                (tmp_path / "pets" / folder / "back").symlink_to(tmp_path / "pets" / folder)
+    for file in list((tmp_path / "elsewhere").rglob("a.*")):
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    spec = f"{write.__name__.partition('_')[0]}:{tmp_path}/pets"
+    data = load_data(spec, split=load_data(spec).splits[0], on_bad_data="error")
+    assert [name.rpartition("/")[2] for name in data.image_names] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_folder_that_holds_data_sets_is_none(tmp_path):
+    layouts.labelme(tmp_path / "mine")
+    layouts.coco(tmp_path / "theirs")
+    with pytest.raises(ValueError, match="looks like none of them"):
+        load_data(str(tmp_path))
+    assert len(load_data(f"labelme:{tmp_path}/mine", split="all")) == 3
+
+
 def files(folder) -> dict:
     return {f: f.stat().st_mtime_ns for f in folder.rglob("*")}
 

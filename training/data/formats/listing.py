@@ -1,0 +1,67 @@
+"""Finding the files of annotation tools: suffixes in any case, linked folders, nothing of macOS."""
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# macOS writes ._a.jpg for a.jpg into archives and on disks of others.
+NOT_DATA = "._"
+
+
+def files_in(folder: Path, suffixes: Sequence[str], deep: bool = True) -> list[Path]:
+    """The files of some kinds in a folder and in those inside of it, in the order of their paths.
+
+    Links to folders are followed, once: they may lead back.
+
+    Args:
+        folder: Path. Where there is none, there are no files.
+        suffixes: sequence of str, in lower case. Those of the files may be in any.
+        deep: bool. False: those right inside of it only.
+    """
+    found, seen, waiting = [], set(), deque([str(folder)])
+    while waiting:
+        for place, folders, names in os.walk(waiting.popleft()):
+            real = os.path.realpath(place)
+            if real in seen or not deep:
+                folders.clear()
+            if real in seen:
+                continue
+            seen.add(real)
+            inside = [os.path.join(place, name) for name in folders]
+            waiting.extend(filter(os.path.islink, inside))
+            found += [
+                Path(place, name)
+                for name in names
+                if name.lower().endswith(tuple(suffixes)) and not name.startswith(NOT_DATA)
+            ]
+    return sorted(found)
+
+
+def finder(suffixes: Sequence[str]) -> Callable[[Path], Path]:
+    """A function: path without a suffix -> the file there; the path expected if there is none.
+
+    Of several files, the one whose suffix stands first is taken. Folders are listed once.
+
+    Args:
+        suffixes: sequence of str, in lower case. Those of the files may be in any (`.Jpg`).
+    """
+    ranks = {suffix: rank for rank, suffix in enumerate(suffixes)}
+
+    def rank(name: str) -> tuple[int, bool]:
+        suffix = os.path.splitext(name)[1]
+        return ranks[suffix.lower()], suffix.lower() != suffix
+
+    @functools.cache
+    def listed(folder: Path) -> dict[str, Path]:
+        names = os.listdir(folder) if folder.is_dir() else []
+        names = [name for name in names if os.path.splitext(name)[1].lower() in ranks]
+        names.sort(key=rank, reverse=True)
+        return {os.path.splitext(name)[0]: folder / name for name in names}
+
+    def find(place: Path) -> Path:
+        expected = Path(f"{place}{suffixes[0]}")
+        return listed(expected.parent).get(os.path.splitext(expected.name)[0], expected)
+
+    return find
