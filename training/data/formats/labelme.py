@@ -4,15 +4,16 @@ import base64
 import binascii
 import functools
 import math
+import os
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, frame, samples
-from harmonic_tf.training.data.formats.listing import files_in
+from harmonic_tf.training.data.formats.listing import files_in, name_unlabelled
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
-from harmonic_tf.training.data.images import Header
+from harmonic_tf.training.data.images import SUFFIXES, Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.text import read_json
 from harmonic_tf.training.data.validation import ProblemLog
@@ -68,6 +69,7 @@ def load_labelme(
                 labels |= {shape.label for shape in picture.entries}
                 if name == split:
                     pictures.append(picture)
+    name_unlabelled(_unlabelled(folders[split], pictures), problem_log)
     class_names = class_names or tuple(sorted(labels - {""}))
     return DetectionData(
         name=root.resolve().name,
@@ -101,6 +103,17 @@ def _picture(file: Path, root: Path, anywhere: bool) -> Picture:
         values.check_inside(root, image, values.WAY_OUT)
     size = tuple(values.whole(content.get(key)) for key in ("imageHeight", "imageWidth"))
     return Picture(named.name, image, file, None, _objects(content["shapes"]), size)
+
+
+def _unlabelled(folder: Path, pictures: list[Picture]) -> list[Path]:
+    """The images in a folder that no JSON file names, by its content or by its own name."""
+    named = {os.path.normpath(p.encoded) for p in pictures if isinstance(p.encoded, Path)}
+    beside = {file.with_suffix("") for file in files_in(folder, JSON)}
+    return [
+        image
+        for image in files_in(folder, SUFFIXES)
+        if os.path.normpath(image) not in named and image.with_suffix("") not in beside
+    ]
 
 
 def _read(file: Path) -> dict:

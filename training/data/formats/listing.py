@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harmonic_tf.training.data.validation import ProblemLog
+
 # macOS writes ._a.jpg for a.jpg into archives and on disks of others.
 NOT_DATA = "._"
 
@@ -37,6 +39,16 @@ def files_in(folder: Path, suffixes: Sequence[str], deep: bool = True) -> list[P
                 if name.lower().endswith(tuple(suffixes)) and not name.startswith(NOT_DATA)
             ]
     return sorted(found)
+
+
+def name_unlabelled(images: Sequence[Path], log: ProblemLog):
+    """Notes how many images nobody has annotated yet, with the first of them."""
+    if images:
+        names = ", ".join(image.name for image in images[:3]) + (", ..." if images[3:] else "")
+        log.notes.append(
+            f"images without an annotation file are left out: {len(images)} ({names}); an "
+            "annotation file without objects makes one an image without objects"
+        )
 
 
 def finder(suffixes: Sequence[str]) -> Callable[[Path], Path]:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
 from harmonic_tf.training.data.formats import values
-from harmonic_tf.training.data.formats.listing import files_in, finder
+from harmonic_tf.training.data.formats.listing import files_in, finder, name_unlabelled
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import SUFFIXES, Header
@@ -76,8 +76,12 @@ def load_voc(
     if class_names is None:
         class_names = _all_class_names({p.annotations for p in parts.values()})
     annotation_of, image_of = finder(XML), finder(SUFFIXES)
-    found = []
-    for name in unique(_image_ids(part, annotation_of), problem_log, part.list_file):
+    found, names = [], _image_ids(part, annotation_of)
+    if part.list_file is None:
+        annotated = {image_of(part.images / name) for name in names}
+        images = files_in(part.images, SUFFIXES)
+        name_unlabelled([image for image in images if image not in annotated], problem_log)
+    for name in unique(names, problem_log, part.list_file):
         xml_file = annotation_of(part.annotations / name)
         with problem_log.naming(xml_file):
             values.check_inside(root, xml_file, "the list must name images of this folder")

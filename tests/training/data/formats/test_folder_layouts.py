@@ -69,6 +69,21 @@ def test_linked_folders_and_the_files_of_macos(tmp_path, write):
     assert [name.rpartition("/")[2] for name in data.image_names] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+@pytest.mark.parametrize(
+    "write",
+    [layouts.voc_without_lists, layouts.voc_flat, layouts.labelme, layouts.labelme_embedded],
+)
+def test_images_that_nobody_annotated_are_counted_and_named(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    assert load_data(spec, split="all").notes == ()
+    layouts.images(tmp_path / "pets" / ("JPEGImages" if "lists" in write.__name__ else ""), "defg")
+    data = load_data(spec, split="all", on_bad_data="error")
+    assert len(data) == 3 and data.notes == (
+        "images without an annotation file are left out: 4 (d.jpg, e.jpg, f.jpg, ...); an "
+        "annotation file without objects makes one an image without objects",
+    )
+
+
 def test_a_folder_that_holds_data_sets_is_none(tmp_path):
     layouts.labelme(tmp_path / "mine")
     layouts.coco(tmp_path / "theirs")
