@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harmonic_tf.training.data.dataset import Annotation, Objects
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Problem, Unusable
 
@@ -46,6 +47,7 @@ class ProblemLog:
         self.unread: collections.Counter = collections.Counter()
         self.other_classes: collections.Counter = collections.Counter()
         self._image: Path | None = None
+        self._before = (0, 0)
 
     def add(self, file, object_name: str | None, reason: str):
         """Notes one problem, of the image at hand."""
@@ -59,10 +61,24 @@ class ProblemLog:
     def of_image(self, encoded) -> Iterator[None]:
         """Lets problems noted inside say which image they are of, if that is a file."""
         self._image = encoded if isinstance(encoded, Path) else None
+        self._before = (len(self.problems), self.other_classes.total())
         try:
             yield
         finally:
             self._image = None
+
+    def objects(self, annotations: Sequence[Annotation]) -> Objects:
+        """The objects of the image at hand.
+
+        Raises:
+            Unusable: it has some, and all are bad: it is no image without objects. (One with
+                objects of other classes alone is.)
+        """
+        problems, other_classes = self._before
+        bad = len(self.problems) - problems - self.other_classes.total() + other_classes
+        if bad and not annotations:
+            raise Unusable(f"no usable object: {bad} bad, and no other in this image")
+        return Objects.of(annotations)
 
     def class_index(self, label: str, class_names: Sequence[str]) -> int:
         """The index of an object's class.

@@ -173,7 +173,7 @@ COCO = (
     Case("annotation ids all 0", every("annotations", id=0)),
     Case("iscrowd as text", every("annotations", iscrowd="0")),
     Case("sizes as text", every("images", height="60", width="80")),
-    Case("no bbox", first("annotations", bbox=None), 3, 2, 1),
+    Case("no bbox", first("annotations", bbox=None), 2, 2, 2),
     Case("polygon of 2 points", first("annotations", segmentation=[[1, 2, 3, 4]]), 3, 3, 1),
     Case("flat polygon", first("annotations", segmentation=[1, 1, 9, 1, 9, 9])),
     Case("file name that is a number", first("images", file_name=7), 2, 2, 1),

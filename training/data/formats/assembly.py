@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harmonic_tf.training.data.dataset import Annotation, Objects, Sample
+from harmonic_tf.training.data.dataset import Annotation, Sample
 from harmonic_tf.training.data.headers import in_parallel, read_headers, try_header
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
@@ -78,7 +78,7 @@ def samples(
             if isinstance(header, Unusable):
                 raise header
             check_size(header, *(picture.size or (None, None)))
-            objects = Objects.of(_annotations(picture, header, region_of, class_names, log))
+            objects = log.objects(_annotations(picture, header, region_of, class_names, log))
             found.append(Sample.of(picture.name, len(found), header, picture.encoded, objects))
     return tuple(found)
 

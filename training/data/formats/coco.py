@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Sample
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.listing import files_in
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
@@ -112,7 +112,7 @@ def load_coco(
                     annotations.append(
                         _annotation(entry, header, label_of, class_names, log, (file, where))
                     )
-            objects = Objects.of(annotations)
+            objects = log.objects(annotations)
             records.append(Sample.of(name, number_of[image["id"]], header, place, objects))
     return DetectionData(
         name=root.resolve().stem if root.is_file() else root.resolve().name,

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 
-from harmonic_tf.training.data.dataset import Annotation, DetectionData, Objects, Sample
+from harmonic_tf.training.data.dataset import Annotation, DetectionData, Sample
 from harmonic_tf.training.data.headers import in_parallel, try_header
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
@@ -108,7 +108,8 @@ def _records(source, base: str, labels, class_names, first_id: int, problem_log:
     for place, (example, header) in enumerate(checked):
         image_id = int(example.get("image/id", first_id + len(records)))
         file_name = example.get("image/filename", b"").decode() or f"{base}_{image_id}"
-        with problem_log.naming(file_name):
+        read = functools.partial(_read, source, place)
+        with problem_log.of_image(read), problem_log.naming(file_name):
             if isinstance(header, Unusable):
                 raise header
             annotations = []
@@ -119,8 +120,7 @@ def _records(source, base: str, labels, class_names, first_id: int, problem_log:
                     annotations.append(
                         _annotation(entry, label, box, header, class_names, problem_log)
                     )
-            read = functools.partial(_read, source, place)
-            objects = Objects.of(annotations)
+            objects = problem_log.objects(annotations)
             records.append(Sample.of(file_name, image_id, header, read, objects))
     return records
 

@@ -180,7 +180,7 @@ def _objects(
         problem_log.unread.update(_further(node, "objects"))
         with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
             annotations.append(_annotation(node, label, header, class_names, problem_log))
-    return Objects.of(annotations)
+    return problem_log.objects(annotations)
 
 
 def _further(node: Element, what: str) -> Iterator[str]:

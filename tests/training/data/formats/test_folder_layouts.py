@@ -84,6 +84,37 @@ def test_images_that_nobody_annotated_are_counted_and_named(tmp_path, write):
     )
 
 
+HARMS = {
+    layouts.yolo_bare: ("labels/a.txt", "1 0.25 0.5", "1 0.25 half"),
+    layouts.csv: ("annotations.csv", "a.jpg,10,", "a.jpg,ten,"),
+    layouts.voc_without_lists: ("Annotations/a.xml", "<xmin>11", "<xmin>60"),
+    layouts.coco_cvat: ("annotations/instances_default.json", "[10, 15, 20, 30]", "[10, 15, 20]"),
+    layouts.labelme: ("a.json", "rectangle", "point"),
+}
+
+
+@pytest.mark.parametrize("write", HARMS, ids=lambda write: write.__name__)
+def test_an_image_whose_objects_are_all_bad_is_none_without_objects(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    file, good, bad = HARMS[write]
+    text = (tmp_path / "pets" / file).read_text()
+    assert good in text
+    (tmp_path / "pets" / file).write_text(text.replace(good, bad))
+    data = load_data(spec, split=load_data(spec).splits[0])
+    assert [name.rpartition("/")[2] for name in data.image_names] == ["b.jpg", "c.jpg"]
+    assert [len(record.objects) for record in data.records] == [2, 0]
+    assert len(data.problems) == 2
+    assert data.problems[1].reason == "no usable object: 1 bad, and no other in this image"
+
+
+@pytest.mark.parametrize("write", HARMS, ids=lambda write: write.__name__)
+def test_an_image_with_objects_of_other_classes_alone_has_none(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    data = load_data(spec, split=load_data(spec).splits[0], class_names=["cat"])
+    assert [len(record.objects) for record in data.records] == [0, 1, 0]
+    assert data.other_classes == ("dog",) and len(data.problems) == 2
+
+
 def test_a_folder_that_holds_data_sets_is_none(tmp_path):
     layouts.labelme(tmp_path / "mine")
     layouts.coco(tmp_path / "theirs")

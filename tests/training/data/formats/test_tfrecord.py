@@ -70,8 +70,11 @@ def test_a_bad_record_is_named_and_the_rest_is_used(tmp_path, change, object_nam
     write_records(tmp_path / "train.tfrecord", [example("a", **change), example("b")])
     data = load_data(f"tfrecord:{tmp_path}", class_names=("cat", "dog"))
     assert len(data.records[-1].objects) == 2
-    (problem,) = data.problems
+    problem, *more = data.problems
     assert (problem.object, problem.kind) == (object_name, kind)
+    assert [p.kind for p in more] == ["no usable object"] * (
+        len(data) == 1 and "obj" in object_name
+    )
 
 
 def test_a_file_that_is_cut_gives_the_records_before(tmp_path):
