@@ -92,6 +92,26 @@ def yolo_words(root: Path) -> str:
     return f"yolo:{root}"
 
 
+def yolo_labelimg(root: Path) -> str:
+    """labelImg: each text file beside its image, and classes.txt."""
+    images(root)
+    yolo_labels(root)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    return f"yolo:{root}"
+
+
+def yolo_cvat(root: Path) -> str:
+    """CVAT's export for Darknet, whose paths begin with data/."""
+    images(root / "obj_train_data")
+    yolo_labels(root / "obj_train_data")
+    (root / "train.txt").write_text("".join(f"data/obj_train_data/{n}.jpg\n" for n in BOXES))
+    (root / "obj.names").write_text("cat\ndog\n")
+    (root / "obj.data").write_text(
+        "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+    )
+    return f"yolo:{root}"
+
+
 def coco_content(file_name="{}.jpg") -> dict:
     categories = [{"id": n, "name": name} for n, name in enumerate(NAMES, 1)]
     entries, annotations = [], []
@@ -284,6 +304,7 @@ WITH_SPLITS = (
     yolo_roboflow,
     yolo_list,
     yolo_words,
+    yolo_cvat,
     coco,
     coco_roboflow,
     voc,
@@ -294,6 +315,7 @@ WITH_SPLITS = (
 )
 WITHOUT_SPLITS = (
     yolo_bare,
+    yolo_labelimg,
     coco_cvat,
     coco_file,
     voc_without_lists,

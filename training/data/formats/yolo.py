@@ -5,7 +5,7 @@ A line of labels is `class x y width height` (the box's centre and size) or `cla
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +27,16 @@ from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
 from harmonic_tf.training.files import read_text
 
-CONFIGURATIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-CLASS_LISTS = ("classes.txt", "labels/classes.txt", "obj.names")
-LABELS = (".txt",)
-# Keys of data.yaml whose text is no split.
-OTHER_KEYS = ("path", "names", "download", "channels", "license", "url", "author", "description")
+CONFIGURATIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
+CLASS_LISTS = ("classes.txt", "labels/classes.txt", "obj.names", "_darknet.labels")
+YAML, LABELS = (".yaml", ".yml"), (".txt",)
+# Keys of data.yaml and obj.data whose text is no split.
+OTHER_KEYS = (
+    *("path", "names", "nc", "download", "channels", "kpt_shape", "flip_idx"),
+    *("license", "url", "author", "description", "date", "version", "classes", "backup"),
+)
+# How YAML says that there is no value.
+NOTHING = (None, "", "~", "null", "Null", "NULL")
 # Fractions of the image beyond this are taken for pixels.
 FARTHEST = 1.5
 
@@ -44,12 +49,14 @@ class Layout(NamedTuple):
         names: dict. Number of class -> name; None if it is said nowhere.
         splits: dict. Split -> folders of images, and text files that list some.
         is_pose: bool. Key points follow the box in a line of labels.
+        notes: tuple of str. What was decided.
     """
 
     folder: Path
     names: dict[int, str] | None
     splits: dict[str, list[Path]]
     is_pose: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_yolo(
@@ -61,11 +68,14 @@ def load_yolo(
 ) -> DetectionData:
     """Reads one split of a YOLO folder.
 
-    Without a data.yaml, images lie in images/ or images/SPLIT and labels in labels/ beside it, or
-    both in SPLIT/. An image without a file of labels is one without objects. Of a polygon, which
-    becomes the object's mask, the box is the one around it. Where classes have no names (no
-    data.yaml, no classes.txt), they are called "class 0" and so on; a label may also begin with a
-    class's name.
+    Without a data.yaml (or the only other YAML file that is like one, or Darknet's obj.data, as
+    CVAT writes it), images lie in images/ or images/SPLIT and labels in labels/ beside it, or both
+    in SPLIT/; or each text file beside its image, as labelImg leaves them. Paths of another
+    machine are looked for by their ends beside data.yaml.
+
+    An image without a file of labels is one without objects. Of a polygon, which becomes the
+    object's mask, the box is the one around it. Where classes have no names (no data.yaml, no
+    classes.txt), they are called "class 0" and so on; a label may also begin with a class's name.
 
     Args:
         argument: str. The folder, or a YAML file; with ",images=anywhere" images may lie elsewhere.
@@ -78,10 +88,12 @@ def load_yolo(
         DetectionData. Image ids are indices into `data.image_names`.
 
     Raises:
-        ValueError: the folder or the split does not exist, or data.yaml cannot be read.
+        ValueError: the folder or the split does not exist, or data.yaml cannot be read, or
+            contradicts itself.
     """
     place, anywhere = values.split_anywhere(argument)
     layout = _layout(place)
+    problem_log.notes += layout.notes
     if not anywhere:
         _check_inside(layout)
     split = pick_split(layout.splits, role, split, place)
@@ -113,69 +125,162 @@ def load_yolo(
 def is_yolo(place: Path) -> bool:
     """Whether a path looks like one of these."""
     if place.is_file():
-        return place.suffix.lower() in (".yaml", ".yml")
-    both = [(f / "images").is_dir() and (f / "labels").is_dir() for f in (place, *_parts(place))]
-    return any(both) or any((place / name).is_file() for name in CONFIGURATIONS)
-
-
-def _parts(place: Path) -> list[Path]:
-    return list(split_folders(place).values())
+        return place.suffix.lower() in (*YAML, ".data")
+    folders = (place, *split_folders(place).values())
+    both = [(f / "images").is_dir() and (f / "labels").is_dir() for f in folders]
+    is_flat = bool(_class_lists(place)) and any(map(_is_flat, folders))
+    return any(both) or is_flat or bool(_configurations(place))
 
 
 def _layout(place: Path) -> Layout:
-    if place.is_file():
-        return _configured(place)
-    for name in CONFIGURATIONS:
-        if (place / name).is_file():
-            return _configured(place / name)
+    configurations = [place] if place.is_file() else _configurations(place)
+    if len(configurations) > 1:
+        raise ValueError(
+            f"{place}: each of {', '.join(f.name for f in configurations)} is like a data.yaml; "
+            f"name one, as in yolo:{configurations[0]}."
+        )
+    if configurations:
+        return _configured(configurations[0])
     parts = split_folders(place / "images")
-    parts |= {k: f / "images" for k, f in split_folders(place).items() if (f / "images").is_dir()}
-    if not parts and (place / "images").is_dir():
-        parts = {WHOLE: place / "images"}
-    lists = [place / name for name in CLASS_LISTS if (place / name).is_file()]
-    names = dict(enumerate(_rows(lists[0]))) if lists else None
-    return Layout(place, names, {split: [folder] for split, folder in parts.items()})
+    parts |= {k: images for k, f in split_folders(place).items() if (images := _image_folder(f))}
+    if not parts and (images := _image_folder(place)):
+        parts = {WHOLE: images}
+    return Layout(place, _listed_names(place), {split: [folder] for split, folder in parts.items()})
+
+
+def _image_folder(folder: Path) -> Path | None:
+    if (folder / "images").is_dir():
+        return folder / "images"
+    return folder if _is_flat(folder) else None
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether some image has its labels beside it."""
+    named = {file.stem for file in files_in(folder, LABELS, deep=False)}
+    return any(image.stem in named for image in files_in(folder, SUFFIXES, deep=False))
+
+
+def _class_lists(place: Path) -> list[Path]:
+    folders = (place, *split_folders(place).values())
+    return [f / name for f in folders for name in CLASS_LISTS if (f / name).is_file()]
+
+
+def _listed_names(place: Path) -> dict[int, str] | None:
+    """The names in a list of classes, one a line. Every list that is there must be the same."""
+    lists = {file: _rows(file) for file in _class_lists(place)}
+    for file, names in lists.items():
+        first = next(iter(lists))
+        if names != lists[first]:
+            raise ValueError(f"{first} and {file} name different classes, or in another order.")
+    return dict(enumerate(next(iter(lists.values())))) if lists else None
+
+
+def _configurations(folder: Path) -> list[Path]:
+    """The data.yaml of a folder, else all files that could be one."""
+    named = [folder / name for name in CONFIGURATIONS if (folder / name).is_file()]
+    return named[:1] or [f for f in files_in(folder, YAML, deep=False) if _is_configuration(f)]
+
+
+def _is_configuration(file: Path) -> bool:
+    try:
+        content = _content(file)
+    except (yaml.YAMLError, ValueError, OSError, RecursionError):
+        return False
+    return not {"names", "nc"}.isdisjoint(content) and not {"train", "val"}.isdisjoint(content)
+
+
+def _content(file: Path) -> dict:
+    """What a configuration says, numbers and words as text: a class may be called `no`."""
+    if file.suffix.lower() in YAML:
+        content = yaml.load(read_text(file), Loader=yaml.BaseLoader)
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a mapping, received {content!r:.40}")
+        return content
+    pairs = [row.partition("=") for row in _rows(file)]
+    content = {key.strip(): value.strip() for key, _, value in pairs}
+    names, _ = _look_up(content.get("names", CONFIGURATIONS[-1]), (file.parent,))
+    return {**content, "names": _rows(names), "nc": content.get("classes")}
 
 
 def _configured(file: Path) -> Layout:
     """The layout that a data.yaml tells."""
     try:
-        content = yaml.safe_load(read_text(file))
-        if not isinstance(content, dict):
-            raise ValueError(f"expected a mapping, received a {type(content).__name__}")
-        names = _names(content.get("names"))
+        content = _content(file)
+        names = _names(content)
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{file}: not the data.yaml of a YOLO folder: {error}") from None
-    folder = file.parent
-    bases = (folder / str(content.get("path") or ""), folder)
+    notes = [] if file.name in CONFIGURATIONS else [f"{file.name} is read as data.yaml"]
+    notes += _shared_names(file, names or {})
+    folder, path = file.parent, content.get("path")
+    bases = (folder if path in NOTHING else _look_up(str(path), (folder,))[0], folder)
     splits = {}
     for split, value in content.items():
         entries = [value] if isinstance(value, str) else value
-        if split in OTHER_KEYS or not isinstance(entries, list) or not entries:
+        if split in OTHER_KEYS or value in NOTHING or not isinstance(entries, list):
             continue
-        if all(isinstance(entry, str) for entry in entries):
-            places = [_place(entry, bases) for entry in entries]
+        if entries and all(isinstance(entry, str) for entry in entries):
+            found = [_look_up(entry, bases) for entry in entries]
             # Of the others many a data.yaml names what was never exported.
-            if str(split).startswith(("train", "val")) or all(map(os.path.exists, places)):
-                splits[str(split)] = places
-    return Layout(folder, names, splits, "kpt_shape" in content)
+            if split.startswith(("train", "val")) or all(os.path.exists(p) for p, _ in found):
+                splits[split] = [place for place, _ in found]
+                notes += [
+                    f"{file.name}: {entry} is not there, so {split} is read from {place}"
+                    for entry, (place, by_end) in zip(entries, found, strict=True)
+                    if by_end
+                ]
+    return Layout(folder, names, splits, "kpt_shape" in content, tuple(notes))
 
 
-def _names(value) -> dict[int, str] | None:
-    if value is None:
-        return None
+def _names(content: dict) -> dict[int, str] | None:
+    """Numbers of classes and their names.
+
+    Raises:
+        ValueError: they have another form, or are not as many as are said to be.
+    """
+    value, count = content.get("names"), values.whole(content.get("nc"))
+    if value in NOTHING:
+        return None if count is None else {number: f"class {number}" for number in range(count)}
     if isinstance(value, list):
-        return {number: str(name) for number, name in enumerate(value)}
-    if isinstance(value, dict) and all(values.whole(key) is not None for key in value):
-        return {number: str(value[key]) for number, key in sorted((int(k), k) for k in value)}
-    raise ValueError("names must be a list, or a mapping from numbers to names")
+        names = {number: str(name) for number, name in enumerate(value)}
+    elif isinstance(value, dict) and all(values.whole(key) is not None for key in value):
+        names = {values.whole(key): str(name) for key, name in value.items()}
+    else:
+        raise ValueError("names must be a list, or a mapping from numbers to names")
+    if count not in (None, len(names)):
+        raise ValueError(f"it says that there are {count} classes, and names {len(names)}")
+    return dict(sorted(names.items()))
 
 
-def _place(entry: str, bases) -> Path:
-    """Where a split's images lie. Roboflow writes ../train/images for what lies in train/images."""
-    spellings = (entry, entry.removeprefix("../"))
-    candidates = [base / spelling for spelling in spellings for base in bases]
-    return next((place for place in candidates if os.path.exists(place)), candidates[0])
+def _shared_names(file: Path, names: dict[int, str]) -> list[str]:
+    numbers_of: dict[str, list[str]] = {}
+    for number, name in names.items():
+        numbers_of.setdefault(name, []).append(str(number))
+    return [
+        f"{file.name}: {name!r} is the name of the classes {', '.join(numbers)}, read as one"
+        for name, numbers in numbers_of.items()
+        if len(numbers) > 1
+    ]
+
+
+def _look_up(text: str, bases: Sequence[Path]) -> tuple[Path, bool]:
+    """The place that a text names, and whether it was found by the end of its path alone.
+
+    Roboflow writes ../train/images for what lies in train/images, and CVAT data/train.txt for
+    train.txt. Of a path of another machine the longest end that is there is taken, but not
+    images/ alone, in which every split would end.
+    """
+    plain = text.replace("\\", "/")
+    spellings = (text, plain, plain.removeprefix("../"), plain.removeprefix("data/"))
+    candidates = [base / spelling for spelling in dict.fromkeys(spellings) for base in bases]
+    for place in candidates:
+        if os.path.exists(place):
+            return place, False
+    words = [word for word in plain.split("/") if word not in ("", ".", "..")]
+    ends = ["/".join(words[start:]) for start in range(len(words))]
+    for place in (base / end for end in ends if end != "images" for base in bases):
+        if os.path.exists(place):
+            return place, True
+    return candidates[0], False
 
 
 def _check_inside(layout: Layout):
@@ -196,17 +301,27 @@ def _images(
             images += [(image, image.relative_to(place).as_posix()) for image in found]
             _name_labels_alone(place, found, labels_of, log)
         elif os.path.isfile(place):
-            images += [_listed(row, place, layout.folder) for row in _rows(place)]
+            images += _listed(place, layout.folder, log)
         else:
             raise ValueError(f"{layout.folder}: {split} is neither a folder nor a list: {place}")
     return images
 
 
-def _listed(row: str, listing: Path, folder: Path) -> tuple[Path, str]:
-    candidates = [base / row for base in (listing.parent, folder)]
-    image = next((file for file in candidates if os.path.isfile(file)), candidates[0])
-    inside = image.is_relative_to(folder)
-    return image, image.relative_to(folder).as_posix() if inside else image.name
+def _listed(listing: Path, folder: Path, log: ProblemLog) -> list[tuple[Path, str]]:
+    """The images that a text file lists, and their names in results."""
+    rows = _rows(listing)
+    found = [_look_up(row, (listing.parent, folder)) for row in rows]
+    moved = [(row, image) for row, (image, by_end) in zip(rows, found, strict=True) if by_end]
+    if moved:
+        log.notes.append(
+            f"{listing.name}: {len(moved)} of {len(rows)} images are not where it says; they are "
+            f"read from elsewhere, as {moved[0][0]} from {moved[0][1]}"
+        )
+    insides = [image.is_relative_to(folder) for image, _ in found]
+    return [
+        (image, image.relative_to(folder).as_posix() if inside else image.name)
+        for (image, _), inside in zip(found, insides, strict=True)
+    ]
 
 
 def _name_labels_alone(

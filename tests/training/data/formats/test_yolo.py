@@ -139,3 +139,102 @@ def test_a_configuration_that_leads_out_is_refused_unless_that_is_allowed(tmp_pa
     with pytest.raises(ValueError, match="file name leads out of the folder: .*add ',images=any"):
         load_data(spec)
     assert len(load_data(f"{spec},images=anywhere", on_bad_data="error")) == 3
+
+
+def configured(root, text, file="data.yaml", **more):
+    layouts.yolo(root)
+    (root / "data.yaml").unlink()
+    (root / file).write_text(text)
+    return load_data(f"yolo:{root}", **more)
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ("train: C:\\Users\\me\\pets\\images\\train", "C:\\Users\\me\\pets\\images\\train"),
+        ("train: /home/me/pets/images/train", "/home/me/pets/images/train"),
+        ("path: /content\ntrain: /content/images/train/", "/content/images/train/"),
+        ("path: C:\\pets\ntrain: images\\train", None),
+        ("path: /content/pets\ntrain: images/train", None),
+        ("path: ../datasets/pets\ntrain: ../images/train", None),
+    ],
+)
+def test_paths_of_another_machine_are_looked_for_beside(tmp_path, text, place):
+    data = configured(tmp_path / "pets", f"{text}\nnames: [cat, dog]\n", on_bad_data="error")
+    assert data.image_names == ("a.jpg", "b.jpg", "c.jpg")
+    found = tmp_path / "pets/images/train"
+    note = f"data.yaml: {place} is not there, so train is read from {found}"
+    assert data.notes == ((note,) if place else ())
+
+
+def test_images_alone_is_no_end_of_a_path(tmp_path):
+    """Or it would be trained and evaluated on the same images."""
+    with pytest.raises(ValueError, match="train is neither a folder nor a list: /home/me/tr"):
+        configured(tmp_path / "pets", "train: /home/me/train/images\nnames: [cat, dog]\n")
+
+
+def test_a_list_of_another_machine_is_read_beside(tmp_path):
+    spec = layouts.yolo_list(tmp_path / "pets").removesuffix("/data.yaml")
+    (tmp_path / "pets/train.txt").write_text(
+        "./images/a.jpg\nD:\\pets\\images\\b.jpg\n/content/pets/images/nowhere.jpg\n"
+    )
+    data = load_data(spec)
+    assert data.image_names == ("images/a.jpg", "images/b.jpg")
+    assert [p.kind for p in data.problems] == ["file name leads out of the folder"]
+    assert data.notes == (
+        "train.txt: 1 of 3 images are not where it says; they are read from elsewhere, as "
+        f"D:\\pets\\images\\b.jpg from {tmp_path}/pets/images/b.jpg",
+    )
+
+
+def test_another_yaml_is_read_if_it_is_the_only_one_like_it(tmp_path):
+    root = tmp_path / "pets"
+    data = configured(root, "train: images/train\nnames: [cat, dog]\n", "my pets.YAML")
+    assert data.class_names == ("cat", "dog") and data.splits == ("train",)
+    assert data.notes == ("my pets.YAML is read as data.yaml",)
+    (root / "compose.yaml").write_text("services: {web: 3}\n")
+    assert load_data(str(root)).notes[0] == f"{root} is read as yolo"
+    (root / "b.yml").write_text("val: images/train\nnc: 2\n")
+    with pytest.raises(ValueError, match="each of b.yml, my pets.YAML is like a data.yaml; name o"):
+        load_data(f"yolo:{root}")
+    assert load_data(f"yolo:{root}/my pets.YAML").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("nc: 5\nnames: [cat, dog]", "it says that there are 5 classes, and names 2"),
+        ("nc: 2\nnames: {0: cat, 1: dog, 2: cow}", "it says that there are 2 classes, and names 3"),
+    ],
+)
+def test_names_that_are_not_as_many_as_said_are_refused(tmp_path, text, reason):
+    with pytest.raises(ValueError, match=f"data.yaml: not the data.yaml of a YOLO f.*{reason}"):
+        configured(tmp_path, f"train: images/train\n{text}\n")
+
+
+def test_a_number_of_classes_without_names(tmp_path):
+    data = configured(tmp_path, "train: images/train\nnames:\nnc: 4\n")
+    assert data.class_names == ("class 0", "class 1", "class 2", "class 3")
+
+
+def test_names_that_yaml_takes_for_values_stay_as_written(tmp_path):
+    data = configured(tmp_path, "train: images/train\nval: ~\nnames: [no, 007, null]\n")
+    assert data.class_names == ("no", "007", "null") and data.splits == ("train",)
+
+
+def test_classes_of_one_name_are_one_and_that_is_said(tmp_path):
+    data = configured(tmp_path, "train: images/train\nnames: [dog, cat, dog]\n")
+    assert data.class_names == ("dog", "cat")
+    assert data.notes == ("data.yaml: 'dog' is the name of the classes 0, 2, read as one",)
+
+
+def test_lists_of_classes_that_differ_are_refused(tmp_path):
+    """labelImg numbers classes in each folder as they come."""
+    for split, names in (("train", "cat\ndog\n"), ("val", "dog\ncat\n")):
+        layouts.yolo_labelimg(tmp_path / split)
+        (tmp_path / split / "classes.txt").write_text(names)
+    with pytest.raises(ValueError, match="train/classes.txt and .*val/classes.txt name different"):
+        load_data(str(tmp_path))
+    (tmp_path / "val/classes.txt").write_text("cat\ndog\n")
+    data = load_data(str(tmp_path), "eval", on_bad_data="error")
+    assert data.split == "val" and data.class_names == ("cat", "dog") and len(data) == 3
