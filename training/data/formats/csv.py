@@ -14,7 +14,8 @@ from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
 from harmonic_tf.training.files import read_text
 
-CLASSES_FILE = "classes.csv"
+CLASSES_FILE, UNNAMED = "classes.csv", "annotations"
+SEPARATORS = (",", ";", "\t")
 COLUMNS = ("image", "x1", "y1", "x2", "y2", "label")
 # Names of columns in a first row, where there is one.
 HEADINGS = {
@@ -37,12 +38,13 @@ def load_csv(
     """Reads rows of `image,x1,y1,x2,y2,class`; `image,,,,,` is an image without objects.
 
     Coordinates are pixels, x2 and y2 exclusive. A first row may name the columns, in any order, as
-    in `filename,width,height,class,xmin,ymin,xmax,ymax`. Paths of images are relative to the file.
-    The classes stand in classes.csv beside it (`name,number`), else they are those that occur.
+    in `filename,width,height,class,xmin,ymin,xmax,ymax`. Spreadsheets also write semicolons or tabs
+    between the columns. Paths of images are relative to the file. The classes stand in classes.csv
+    beside it (`name,number`), else they are those that occur.
 
     Args:
-        argument: str. The file, or a folder with one file a split; with ",images=anywhere" images
-            may lie elsewhere.
+        argument: str. The file, or a folder with one file a split, of which annotations.csv may be
+            the one to train on; with ",images=anywhere" images may lie elsewhere.
         role: str. Of a folder, picks the file whose name begins as a split's.
         split: str or None. A file's name in the folder without ".csv".
         class_names: tuple of str or None. None: in the order of their numbers, else sorted.
@@ -81,7 +83,9 @@ def load_csv(
 def is_csv(place: Path) -> bool:
     """Whether a path looks like one of these."""
     if place.is_dir():
-        return bool(roles_of(_files(place)))
+        files = _files(place)
+        unnamed = files.get(UNNAMED)
+        return bool(roles_of(files) or (unnamed and _separator(read_text(unnamed))))
     return place.suffix.lower() == ".csv"
 
 
@@ -89,12 +93,16 @@ def _files(place: Path) -> dict[str, Path]:
     if place.is_file():
         return {WHOLE: place}
     files = files_in(place, (".csv",), deep=False)
-    return {file.stem: file for file in files if file.name != CLASSES_FILE}
+    named = {file.stem: file for file in files if file.name.lower() != CLASSES_FILE}
+    if roles_of(named) == ["eval"] and UNNAMED in named:
+        named["train"] = named.pop(UNNAMED)
+    return named
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows with the names of their columns, and the numbers of their lines."""
-    reader = csv.reader(io.StringIO(read_text(file).replace("\0", ""), newline=""))
+    text = read_text(file).replace("\0", "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text) or ",")
     columns, rows = COLUMNS, []
     try:
         for row in reader:
@@ -109,6 +117,16 @@ def _rows(file: Path) -> list[dict[str, str]]:
     return rows
 
 
+def _separator(text: str) -> str | None:
+    """What stands between the columns: that by which the first row is one; None if none does."""
+    first = text.lstrip().partition("\n")[0]
+    for separator in SEPARATORS:
+        cells = [cell.strip(' "\r') for cell in first.split(separator)]
+        if len(cells) == len(COLUMNS) or _named_columns(cells):
+            return separator
+    return None
+
+
 def _named_columns(cells: list[str]) -> tuple[str, ...] | None:
     """What a first row calls its columns; None if it is a row like the others."""
     known = {word: column for column, words in HEADINGS.items() for word in words}
@@ -121,7 +139,9 @@ def _class_names(file: Path, rows: dict, log: ProblemLog) -> tuple[str, ...]:
         labels = {row.get("label", "") for part in rows.values() for row in part}
         return tuple(sorted(labels - {""}))
     numbered = {}
-    for row in csv.reader(io.StringIO(read_text(file), newline="")):
+    text = read_text(file)
+    separator = max(SEPARATORS, key=text.count)
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
         with log.naming(file, ",".join(row)):
             number = values.whole(row[1]) if len(row) > 1 else None
             if number is None:

@@ -1,6 +1,7 @@
 import layouts
 import numpy as np
 import pytest
+from layouts import NAMES
 
 from harmonic_tf.training.data import load_data
 
@@ -76,3 +77,34 @@ def test_nothing_in_the_file_is_an_error(tmp_path):
         written(tmp_path, "")
     with pytest.raises(ValueError, match="expected one split to train on, received 0"):
         load_data(f"csv:{tmp_path}/nowhere.csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("headings", [False, True])
+def test_columns_as_spreadsheets_separate_them(tmp_path, separator, headings):
+    write = layouts.csv_headings if headings else layouts.csv
+    spec = write(tmp_path / "pets")
+    split = load_data(spec).splits[0]
+    for file in (tmp_path / "pets").glob("*.csv"):
+        file.write_text(file.read_text().replace(",", separator))
+    data = load_data(spec, split=split, on_bad_data="error")
+    assert data.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(data.records[0].objects.boxes, [[10, 15, 30, 45]])
+    assert [len(record.objects) for record in data.records] == [1, 2, 0]
+
+
+def test_a_folder_named_as_keras_retinanet_has_it(tmp_path):
+    root = tmp_path / "pets"
+    layouts.csv(root)
+    assert load_data(str(root), split="annotations", on_bad_data="error").class_names == NAMES
+    train, val = load_data(str(root)), load_data(str(root), "eval")
+    assert len(train) + len(val) == 3
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/annotations.csv").write_text("id,text\n1,a dog\n")
+    with pytest.raises(ValueError, match="looks like none of them"):
+        load_data(f"{tmp_path}/other")
+    (root / "val_annotations.csv").write_text("photos/b.jpg,0,0,40,30,cat\n")
+    train, val = load_data(str(root)), load_data(str(root), "eval")
+    assert (train.split, len(train)) == ("train", 3)
+    assert (val.split, val.image_names) == ("val_annotations", ("photos/b.jpg",))
+    assert train.class_names == val.class_names == NAMES
