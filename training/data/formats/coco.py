@@ -1,7 +1,9 @@
 """COCO's JSON files: in COCO's own folders, in those of Roboflow and CVAT, and alone."""
 
 import collections
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,8 @@ def load_coco(
     content = _read(file)
     log.unread.update(values.further(content, READ, "the file"))
     categories, unclear = _entries(content, "categories", ("id", "name"), log, file)
-    categories = _without_heading(categories, content, class_names or (), log)
+    others = [other.file for name, other in parts.items() if name != split]
+    categories = _without_heading(categories, content, class_names, others, log)
     class_names, category_ids, label_of = _classes(categories, class_names)
     label_of |= dict.fromkeys(unclear)
     images, unclear = _entries(content, "images", ("id", "file_name"), log, file)
@@ -192,22 +195,41 @@ def _check_clear(image_id: Identifier, unclear: set):
 
 
 def _without_heading(
-    categories: list[dict], content: dict, wanted: tuple[str, ...], log: ProblemLog
+    categories: list[dict],
+    content: dict,
+    wanted: tuple[str, ...] | None,
+    others: list[Path],
+    log: ProblemLog,
 ) -> list[dict]:
-    """The categories but Roboflow's number 0: it stands above all others and has no objects."""
+    """The categories but Roboflow's number 0: it stands above all others and has no objects.
+
+    In no split has it some: the classes of all are the same.
+    """
     heading = next((c for c in categories if c["id"] == 0), None)
-    others = [c for c in categories if c["id"] != 0]
-    if not heading or not others or str(heading["name"]) in wanted:
+    below = [c for c in categories if c["id"] != 0]
+    if not heading or not below or str(heading["name"]) in (wanted or ()):
         return categories
-    above = all(c.get("supercategory") == heading["name"] for c in others)
-    used = any(
+    above = all(c.get("supercategory") == heading["name"] for c in below)
+    if not above or _uses_heading(content):
+        return categories
+    if wanted is None and any(map(_uses_heading, _readable(others))):
+        return categories
+    log.notes.append(f"category 0, {heading['name']!r}, stands above the others: it is left out")
+    return below
+
+
+def _uses_heading(content: dict) -> bool:
+    return any(
         isinstance(entry, dict) and values.whole(entry.get("category_id")) == 0
         for entry in content["annotations"]
     )
-    if not above or used:
-        return categories
-    log.notes.append(f"category 0, {heading['name']!r}, stands above the others: it is left out")
-    return others
+
+
+def _readable(files: list[Path]) -> Iterator[dict]:
+    """The contents of those that can be read; the others are named when it is their turn."""
+    for file in files:
+        with contextlib.suppress(BadDataError):
+            yield _read(file)
 
 
 def _numbers(identifiers: list[Identifier]) -> dict[Identifier, int]:

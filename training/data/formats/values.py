@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ NOTHING = ("", "0", "none", "false", "unknown", "unspecified")
 LARGEST_ID, LARGEST_FLOAT = 2**63, 2**53
 # float32 holds it.
 LARGEST_AREA = 1e38
+# A path of Windows that was joined to one of another system.
+DRIVE = re.compile(r"[\\/][A-Za-z]:[\\/]")
 # Added to a source's path, it lets file names in it lead out of its folder.
 IMAGES, ANYWHERE = ",images=", "anywhere"
 WAY_OUT = f"add '{IMAGES}{ANYWHERE}' to the source's name to allow it"
@@ -131,5 +134,6 @@ def split_anywhere(argument: str) -> tuple[Path, bool]:
 def check_inside(folder: Path, file: Path, way_out: str):
     """Raises `Unusable` if a path that others wrote leads out of the data's folder."""
     inside, place = (os.path.normcase(os.path.abspath(path)) for path in (folder, file))
-    if not os.path.join(place, "").startswith(os.path.join(inside, "")):
+    inside = os.path.join(inside, "")
+    if DRIVE.search(str(file)) or not os.path.join(place, "").startswith(inside):
         raise Unusable(f"file name leads out of the folder: {file}; {way_out}")

@@ -1,5 +1,6 @@
 import json
 
+import layouts
 import numpy as np
 import pytest
 from folders import write_coco
@@ -343,3 +344,19 @@ def test_annotations_of_an_image_id_of_two_files_are_left_out(tmp_path, second, 
     assert sum(len(record.objects) for record in data.records) == 2 + len(used)
     ambiguous = [p.object for p in data.problems if p.kind == "ambiguous image"]
     assert ambiguous == ([] if used else ["annotation 3", "image 7"])
+
+
+def test_the_heading_of_roboflow_is_a_class_of_all_splits_or_of_none(tmp_path):
+    layouts.coco_roboflow(tmp_path)
+    layouts.images(tmp_path / "valid")
+    content = json.loads((tmp_path / "train/_annotations.coco.json").read_text())
+    layouts.write_json(tmp_path / "valid/_annotations.coco.json", content)
+    for role in ("train", "eval"):
+        data = load_data(f"coco:{tmp_path}", role)
+        assert data.class_names == ("cat", "dog")
+        assert data.notes == ("category 0, 'pets', stands above the others: it is left out",)
+    content["annotations"][0]["category_id"] = 0
+    layouts.write_json(tmp_path / "valid/_annotations.coco.json", content)
+    for role in ("train", "eval"):
+        data = load_data(f"coco:{tmp_path}", role)
+        assert data.class_names == ("pets", "cat", "dog") and data.notes == ()

@@ -84,6 +84,20 @@ def test_images_that_nobody_annotated_are_counted_and_named(tmp_path, write):
     )
 
 
+@pytest.mark.parametrize("write", [layouts.coco_cvat, layouts.csv, layouts.labelme])
+def test_a_path_of_windows_leads_out_of_the_folder(tmp_path, write):
+    spec = write(tmp_path / "pets")
+    for file in (tmp_path / "pets").rglob("*"):
+        if file.suffix in (".csv", ".json"):
+            path = "C:/me/a.jpg" if file.suffix == ".csv" else r"C:\\me\\a.jpg"
+            file.write_text(
+                file.read_text().replace("photos/a.jpg", path).replace('"a.jpg', f'"{path}')
+            )
+    data = load_data(spec, split=load_data(spec).splits[0])
+    assert [name.rpartition("/")[2] for name in data.image_names] == ["b.jpg", "c.jpg"]
+    assert {p.kind for p in data.problems} == {"file name leads out of the folder"}
+
+
 HARMS = {
     layouts.yolo_bare: ("labels/a.txt", "1 0.25 0.5", "1 0.25 half"),
     layouts.csv: ("annotations.csv", "a.jpg,10,", "a.jpg,ten,"),
