@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import gc
+import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ SOURCES = {
     "tfds": Source(load_tfds, "NAME"),
 }
 PLACES = ("DIR", "FILE", "GLOB")
+MOST_NAMED = 5
 FORMS = ", ".join(f"{name}:{source.argument}" for name, source in SOURCES.items())
 
 
@@ -100,21 +102,42 @@ def load_data(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, received {value!r}.")
-    problem_log = ProblemLog()
+    place, _ = split_images(argument)
+    if SOURCES[kind].fits and not place.exists() and not glob.glob(str(place)):
+        raise ValueError(f"{spec}: there is no such file or folder.")
     read_as = role if val_fraction is None else "train"
     names = None if class_names is None else tuple(class_names)
     for name in names or ():
         if names.count(name) > 1:
             raise ValueError(f"class_names: {name!r} is named twice.")
+    try:
+        data = _read(spec, read_as, split, names, on_bad_data)
+    except ValueError as error:
+        hint = _hint(kind, place, argument)
+        is_list = isinstance(error, BadDataError)
+        if not hint or (is_list and on_bad_data == "error"):
+            raise
+        raise ValueError(f"{f'{spec} cannot be read.' if is_list else error} {hint}") from None
+    if asked != spec:
+        data = dataclasses.replace(data, notes=(f"{asked} is read as {kind}", *data.notes))
+    return data if split is not None else _part_of(data, role, val_fraction, val_seed)
+
+
+def _read(
+    spec: str, role: str, split: str | None, names: tuple[str, ...] | None, on_bad_data: str
+) -> DetectionData:
+    """A split as its reader gives it, with what was found in it; arguments as of `load_data`."""
+    kind, _, argument = spec.partition(":")
+    problem_log = ProblemLog()
     with _without_garbage_collection():
-        data = SOURCES[kind].load(argument, read_as, split, names, problem_log)
+        data = SOURCES[kind].load(argument, role, split, names, problem_log)
     data = dataclasses.replace(
         data,
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
         unread=dict(problem_log.unread),
         other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
-        notes=(*([f"{asked} is read as {kind}"] if asked != spec else []), *problem_log.notes),
+        notes=tuple(problem_log.notes),
     )
     for name in data.class_names:
         if any("\ud800" <= letter <= "\udfff" for letter in name):
@@ -123,7 +146,31 @@ def load_data(
         raise BadDataError(data.problems)
     if not data.records:
         raise ValueError(f"{spec}: split {data.split!r} holds no images.")
-    return data if split is not None else _part_of(data, role, val_fraction, val_seed)
+    return data
+
+
+def _hint(kind: str, place: Path, argument: str) -> str:
+    """What a place may be that could not be read as it was said to be; empty if it may."""
+    fits = SOURCES[kind].fits
+    if fits is None or not place.exists() or fits(place):
+        return ""
+    others = _fitting(place)
+    specs = " or ".join(f"{other}:{argument}" for other in others)
+    return f"It looks like {' and '.join(others)}: say {specs}." if others else _inside(place)
+
+
+def _fitting(place: Path) -> list[str]:
+    """The formats that a path looks like."""
+    return [name for name, source in SOURCES.items() if source.fits and source.fits(place)]
+
+
+def _inside(place: Path) -> str:
+    """The data sets in the folders of a folder that is none, as a sentence."""
+    folders = [f for f in sorted(place.iterdir()) if f.is_dir()] if place.is_dir() else []
+    found = [
+        f"{f.name} looks like {' and '.join(kinds)}" for f in folders if (kinds := _fitting(f))
+    ]
+    return f"In it {', '.join(found[:MOST_NAMED])}." if found else ""
 
 
 @contextlib.contextmanager
@@ -167,11 +214,14 @@ def full_spec(spec: str) -> str:
         return spec
     place, _ = split_images(spec)
     expected = f"Data must be shapes, one of {FORMS}, or a path alone"
-    if not spec or kind in SOURCES or not os.path.exists(place):
+    if not spec or kind in SOURCES:
         raise ValueError(f"{expected}; received {spec!r}.")
-    fitting = [name for name, source in SOURCES.items() if source.fits and source.fits(place)]
+    if not os.path.exists(place):
+        raise ValueError(f"{expected}; received {spec!r}, which is not there.")
+    fitting = _fitting(place)
     if not fitting:
-        raise ValueError(f"{expected}; {spec} is there, but looks like none of them.")
+        text = f"{expected}; {spec} is there, but looks like none of them. {_inside(place)}"
+        raise ValueError(text.strip())
     if len(fitting) > 1:
         raise ValueError(
             f"{spec} looks like {' and '.join(fitting)}: say "

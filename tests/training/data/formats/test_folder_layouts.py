@@ -132,9 +132,38 @@ def test_an_image_with_objects_of_other_classes_alone_has_none(tmp_path, write):
 def test_a_folder_that_holds_data_sets_is_none(tmp_path):
     layouts.labelme(tmp_path / "mine")
     layouts.coco(tmp_path / "theirs")
-    with pytest.raises(ValueError, match="looks like none of them"):
+    inside = "looks like none of them. In it mine looks like labelme, theirs looks like coco.$"
+    with pytest.raises(ValueError, match=inside):
         load_data(str(tmp_path))
     assert len(load_data(f"labelme:{tmp_path}/mine", split="all")) == 3
+
+
+@pytest.mark.parametrize(
+    "write, kind",
+    [
+        (layouts.yolo, "voc"),
+        (layouts.yolo_labelimg, "labelme"),
+        (layouts.voc, "coco"),
+        (layouts.coco, "labelme"),
+        (layouts.coco_cvat, "voc"),
+        (layouts.labelme, "tfrecord"),
+        (layouts.csv_headings, "yolo"),
+        (layouts.tfrecord_label_map, "csv"),
+    ],
+)
+def test_a_wrong_format_is_told_with_the_one_it_looks_like(tmp_path, write, kind):
+    place = tmp_path / "pets"
+    right = write(place).partition(":")[0]
+    with pytest.raises(ValueError) as error:
+        load_data(f"{kind}:{place}")
+    assert str(error.value).endswith(f"It looks like {right}: say {right}:{place}.")
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "yolo", "labelme", "csv", "tfrecord"])
+def test_a_place_that_is_not_there_is_said_to_be_missing(tmp_path, kind):
+    with pytest.raises(ValueError) as error:
+        load_data(f"{kind}:{tmp_path}/nowhere")
+    assert str(error.value) == f"{kind}:{tmp_path}/nowhere: there is no such file or folder."
 
 
 def files(folder) -> dict:

@@ -47,8 +47,8 @@ def test_split_by_name_and_missing_split(voc):
     message = "expected the split 'val', received 0; name one of the splits there: test, trainval"
     with pytest.raises(ValueError, match=message):
         load_data(f"voc:{voc}", split="val")
-    with pytest.raises(ValueError, match="name one of the splits there: none"):
-        load_data(f"voc:{voc}/nowhere")
+    with pytest.raises(ValueError, match="received 0; name one of the splits there: none"):
+        load_data(f"voc:{voc}/ImageSets")
 
 
 def test_given_class_names(voc):
