@@ -166,7 +166,8 @@ def _fitting(place: Path) -> list[str]:
 
 def _inside(place: Path) -> str:
     """The data sets in the folders of a folder that is none, as a sentence."""
-    folders = [f for f in sorted(place.iterdir()) if f.is_dir()] if place.is_dir() else []
+    inside = sorted(place.iterdir()) if place.is_dir() else []
+    folders = [f for f in inside if f.is_dir() and os.access(f, os.R_OK | os.X_OK)]
     found = [
         f"{f.name} looks like {' and '.join(kinds)}" for f in folders if (kinds := _fitting(f))
     ]

@@ -19,6 +19,7 @@ from PIL import Image
 from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, samples
+from harmonic_tf.training.data.formats.listing import files_in
 from harmonic_tf.training.data.formats.roles import NAMES, WHOLE, pick_split
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
@@ -26,8 +27,8 @@ from harmonic_tf.training.data.validation import ProblemLog
 from harmonic_tf.training.files import read_text
 from harmonic_tf.training.rle import runs
 
-SUFFIXES = re.compile(r"\.(tfrecords?|records?)(-\d+-of-\d+)?$", re.IGNORECASE)
-LABEL_MAPS = ("*.pbtxt", "*.pbtxt.txt")
+SUFFIXES = re.compile(r"^(?!\._).*\.(tfrecords?|records?)(-\d+-of-\d+)?$", re.IGNORECASE)
+LABEL_MAPS = (".pbtxt", ".pbtxt.txt")
 GZIP = b"\x1f\x8b"
 # Its length and the length's checksum stand before a record, its own checksum behind it.
 BEFORE, BEHIND = 12, 4
@@ -133,7 +134,7 @@ def _split_of(file: Path) -> str:
 
 def _label_map(folder: Path) -> dict[int, str]:
     """Number -> name of each item of a label map: `item { id: 1 name: 'cat' }`."""
-    files = [file for pattern in LABEL_MAPS for file in sorted(folder.glob(pattern))]
+    files = files_in(folder, LABEL_MAPS, deep=False)
     found = {}
     for item in re.findall(r"item\s*\{(.*?)\}", read_text(files[0]) if files else "", re.DOTALL):
         number = re.search(r"\bid\s*:\s*(\d+)", item)

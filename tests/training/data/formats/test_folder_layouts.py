@@ -50,7 +50,9 @@ def test_suffixes_may_be_in_any_case(tmp_path, write):
         assert [len(record.objects) for record in data.records] == [1, 2, 0]
 
 
-@pytest.mark.parametrize("write", [layouts.labelme, layouts.voc_without_lists, layouts.yolo])
+@pytest.mark.parametrize(
+    "write", [layouts.labelme, layouts.voc_without_lists, layouts.yolo, layouts.tfrecord_label_map]
+)
 def test_linked_folders_and_the_files_of_macos(tmp_path, write):
     """A link that leads back ends nothing; `._a.xml` is no annotation."""
     write(tmp_path / "elsewhere")
@@ -62,8 +64,9 @@ def test_linked_folders_and_the_files_of_macos(tmp_path, write):
         for folder in ("JPEGImages", "Annotations", "images/train", "labels/train"):
             if (tmp_path / "pets" / folder).is_dir():
                 (tmp_path / "pets" / folder / "back").symlink_to(tmp_path / "pets" / folder)
-    for file in list((tmp_path / "elsewhere").rglob("a.*")):
-        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    for file in list((tmp_path / "elsewhere").rglob("*")):
+        if file.is_file():
+            file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7")
     spec = f"{write.__name__.partition('_')[0]}:{tmp_path}/pets"
     data = load_data(spec, split=load_data(spec).splits[0], on_bad_data="error")
     assert [name.rpartition("/")[2] for name in data.image_names] == ["a.jpg", "b.jpg", "c.jpg"]
