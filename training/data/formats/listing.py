@@ -67,7 +67,7 @@ def finder(suffixes: Sequence[str]) -> Callable[[Path], Path]:
 
     @functools.cache
     def listed(folder: Path) -> dict[str, Path]:
-        names = os.listdir(folder) if folder.is_dir() else []
+        names = os.listdir(folder) if os.path.isdir(folder) else []
         names = [name for name in names if os.path.splitext(name)[1].lower() in ranks]
         names.sort(key=rank, reverse=True)
         return {os.path.splitext(name)[0]: folder / name for name in names}

@@ -198,7 +198,7 @@ def _content(file: Path) -> dict:
         return content
     pairs = [row.partition("=") for row in _rows(file)]
     content = {key.strip(): value.strip() for key, _, value in pairs}
-    names, _ = _look_up(content.get("names", CONFIGURATIONS[-1]), (file.parent,))
+    names, _ = _look_up(content.get("names", "obj.names"), (file.parent,))
     return {**content, "names": _rows(names), "nc": content.get("classes")}
 
 
@@ -342,7 +342,7 @@ def _label_finder() -> Callable[[Path], Path]:
 
     def find(image: Path) -> Path:
         beside, parts = file_of(image.with_suffix("")), list(image.parts)
-        if "images" not in parts[:-1] or beside.is_file():
+        if "images" not in parts[:-1] or os.path.isfile(beside):
             return beside
         last = len(parts) - 2 - parts[-2::-1].index("images")
         return file_of(Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(""))

@@ -228,6 +228,16 @@ def test_classes_of_one_name_are_one_and_that_is_said(tmp_path):
     assert data.notes == ("data.yaml: 'dog' is the name of the classes 0, 2, read as one",)
 
 
+def test_what_obj_data_does_not_say_is_looked_for_beside_it(tmp_path):
+    spec = layouts.yolo_cvat(tmp_path)
+    long = "/".join(["x" * 300] * 2) + ".jpg\n"
+    (tmp_path / "train.txt").write_text(long + (tmp_path / "train.txt").read_text())
+    (tmp_path / "obj.data").write_text("train = train.txt\n")
+    data = load_data(spec)
+    assert data.class_names == ("cat", "dog") and len(data) == 3
+    assert [p.kind for p in data.problems] == ["unreadable annotation file"]
+
+
 def test_lists_of_classes_that_differ_are_refused(tmp_path):
     """labelImg numbers classes in each folder as they come."""
     for split, names in (("train", "cat\ndog\n"), ("val", "dog\ncat\n")):
