@@ -112,7 +112,7 @@ def preset_backbone(name, image_size, weights, freeze_batch_norm, frozen_level):
             f"The backbone {name!r} needs a package that is not installed: pip install {package}"
         ) from None
     try:
-        backbone = module.models.Backbone.from_preset(
+        backbone = _class_with(module.models, preset).from_preset(
             preset,
             load_weights=weights == "imagenet",
             **{_IMAGE_SIZE[library]: (*image_size, 3)},
@@ -121,6 +121,13 @@ def preset_backbone(name, image_size, weights, freeze_batch_norm, frozen_level):
     except Exception as error:
         raise ValueError(f"Could not build the backbone {name!r}: {error}") from error
     return PreparedBackbone(backbone, *rescaling, freeze_batch_norm, frozen_level)
+
+
+def _class_with(models, preset):
+    """The backbone that knows a preset by its name; KerasCV's `Backbone` itself knows none."""
+    classes = (kind for kind in vars(models).values() if isinstance(kind, type))
+    backbones = (kind for kind in classes if issubclass(kind, models.Backbone))
+    return next((kind for kind in backbones if preset in kind.presets), models.Backbone)
 
 
 def _rescaling(module, preset, backbone):

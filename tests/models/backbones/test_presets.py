@@ -46,6 +46,26 @@ def test_a_hub_preset_prepares_its_images(hub_preset, images):
     assert not np.allclose(random(images)["P5"], expected["P5"])
 
 
+def test_a_cv_preset_is_found_by_its_name(tmp_path, images, monkeypatch):
+    """KerasCV's `Backbone` knows no preset by its name, only the class that it is of does."""
+    preset_utils = pytest.importorskip("keras_cv.src.utils.preset_utils")
+    source = small_resnet("kerascv", (None, None, 3))
+    preset_utils.save_to_preset(source, str(tmp_path))
+    asked = set()
+
+    def download(handle, file):
+        asked.add(handle)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(preset_utils.kagglehub, "model_download", download)
+    backbone = build_backbone("keras_cv:resnet50_imagenet", (64, 96), weights="imagenet")
+    assert asked == {"keras/resnetv1/keras/resnet50_imagenet/2"}
+    expected, received = pyramid_features(source)(images), backbone(images)
+    assert received.keys() == expected.keys()
+    for level in expected:
+        np.testing.assert_allclose(received[level], expected[level], rtol=1e-4, atol=1e-5)
+
+
 def test_a_missing_preset_is_named(tmp_path):
     pytest.importorskip("keras_hub")
     with pytest.raises(ValueError, match="backbone 'keras_hub:/no/such/preset'"):
