@@ -244,6 +244,8 @@ def _started(recipe):
     if recipe.weights not in ("auto", "none"):
         raise UserError(f"weights: those of --start are taken; received {recipe.weights!r}, too")
     model, start = start_preset(recipe.start), str(start_file(recipe.start))
+    if recipe.model not in (Settings.model, model):
+        raise UserError(f"model: that of --start is {model}; received {recipe.model!r}")
     return dataclasses.replace(recipe, model=model, start=start, weights="none")
 
 

@@ -4,7 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from harmonic_tf.training.errors import UserError, as_user_error
+from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.labels import load_model_and_labels, model_file
 
 
@@ -14,15 +14,17 @@ def start_file(start: str) -> Path:
     Raises:
         UserError: If there is no such file.
     """
-    with as_user_error():
+    try:
         return model_file(Path(start).expanduser()).absolute()
+    except OSError as error:
+        raise UserError(f"start: {error}") from error
 
 
 def start_preset(start: str) -> str:
     """The preset that a trained detector was made by, or is closest to.
 
-    That of the run's recipe, or else the first of its class with its backbone. The model itself is
-    not loaded.
+    That of the run's recipe, if it is one of the file's class; or else the first of its class
+    that stands on its backbone. The model itself is not loaded.
 
     Args:
         start: str. As for `start_file`.
@@ -35,19 +37,22 @@ def start_preset(start: str) -> str:
     from harmonic_tf.training.record import RECIPE_FILE
 
     file = start_file(start)
-    if (file.parent / RECIPE_FILE).is_file():
-        return read_recipe(file.parent / RECIPE_FILE).model
     try:
         with zipfile.ZipFile(file) as archive:
             content = json.loads(archive.read("config.json"))
         name, backbone = content["class_name"], content["config"]["backbone"]["config"]
         presets = DETECTORS[name][1].split()
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
         raise UserError(
-            f"{file}: expected a detector of harmonic_tf.models to start from"
+            f"{file}: expected a detector of harmonic_tf.models to start from; harmonic-tf import "
+            "makes one of a state dict of torchvision's"
         ) from None
-    made_by = detector_class(name).presets
-    same = [key for key in presets if made_by[key].backbone == backbone.get("architecture")]
+    recipe = file.parent / RECIPE_FILE
+    if recipe.is_file() and (model := read_recipe(recipe).model) in presets:
+        return model
+    architecture, made_by = str(backbone.get("architecture")), detector_class(name).presets
+    # "vgg16_torchvision" is a "vgg16", too.
+    same = [key for key in presets if architecture.startswith(made_by[key].backbone)]
     return (same or presets)[0]
 
 

@@ -151,9 +151,10 @@ def resume(
     if not (folder / RECIPE_FILE).is_file():
         raise UserError(f"{folder}: expected the folder of a run, with {RECIPE_FILE} in it")
     with claimed(folder):
-        recipe = resolve(read_recipe(folder / RECIPE_FILE))
+        recipe = read_recipe(folder / RECIPE_FILE)
         if (folder / METRICS_FILE).exists():
             return _finished(recipe, folder, extend_to)
+        recipe = resolve(recipe)
         state = _stopped_state(folder)
         if extend_to is not None:
             recipe, state = _extended(recipe, state, extend_to)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 
 import keras
@@ -47,7 +48,7 @@ def test_heads_of_classes_with_the_same_name_are_kept(trained, capsys):
 
 
 def test_the_start_decides_what_is_trained_but_not_how(trained):
-    recipe = resolve(Recipe(model="retinanet_tiny", start=str(trained), freeze_backbone="P3"))
+    recipe = resolve(Recipe(start=str(trained), freeze_backbone="P3"))
     assert (recipe.model, recipe.weights) == ("ssd_tiny", "none")
     assert recipe.start == str(trained / "model.keras")
     model = build_model(recipe, ("cat",))
@@ -60,6 +61,7 @@ def test_the_start_decides_what_is_trained_but_not_how(trained):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
+        ({"model": "retinanet_tiny"}, "model: that of --start is ssd_tiny; received 'retinanet_t"),
         ({"backbone": "resnet50"}, "backbone: the detector that --start names has its own"),
         ({"image_size": (96, 96)}, "image_size: the detector that --start names has its own"),
         ({"resize": "letterbox"}, "resize: the detector that --start names has its own"),
@@ -87,6 +89,26 @@ def test_the_preset_of_a_file_is_that_of_its_class_and_backbone(tmp_path):
     model.save(tmp_path / "model.keras")
     assert backbone["config"]["architecture"] == "tiny"
     assert start_preset(str(tmp_path / "model.keras")) == "fcos_tiny"
+
+
+@pytest.mark.parametrize(
+    ("kind", "backbone", "preset"),
+    [
+        ("SSD", "vgg16_torchvision", "ssd300_vgg16"),
+        ("SSD", "resnet50", "ssd300_resnet50_fpn"),
+        ("RetinaNet", "resnet50_torchvision", "retinanet_resnet50_fpn"),
+        ("SSD", "mobilenet_v2", "ssd300_resnet50_fpn"),
+    ],
+)
+def test_the_preset_of_an_imported_file_is_that_of_its_network(kind, backbone, preset, tmp_path):
+    """And a recipe of another detector that lies in its folder is not the file's."""
+    config = {"backbone": {"config": {"architecture": backbone}}}
+    file = tmp_path / "model.keras"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": kind, "config": config}))
+    assert start_preset(str(file)) == preset
+    write_recipe(Recipe(model="fcos_tiny"), tmp_path / "recipe.yaml")
+    assert start_preset(str(file)) == preset
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model"])
@@ -118,6 +140,9 @@ def test_a_run_goes_on_from_where_the_other_was(trained, tmp_path, monkeypatch):
     one, other = (keras.saving.load_model(r.folder / "model.keras") for r in (whole, stopped))
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+    shutil.move(trained / "model.keras", trained / "moved.keras")
+    assert resume(whole.folder, extras=False).finished
+    shutil.move(trained / "moved.keras", trained / "model.keras")
 
 
 def test_the_command_line(trained, tmp_path, capsys):
