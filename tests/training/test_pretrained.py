@@ -81,6 +81,22 @@ def test_a_photograph_alone_is_looked_at(tmp_path, monkeypatch, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["photo.jpg"], "photo.jpg: no such file, or no image there"),
+        (["photo.jpg", str(PERSON)], "photo.jpg: no such run or model file"),
+        (["voc"], "voc is a model; expected images after it"),
+    ],
+)
+def test_what_is_no_photograph_is_named(arguments, reason, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *arguments])
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(VOC2007 not in os.environ, reason=f"{VOC2007} names no folder of VOC 2007")
 def test_its_ap_is_the_one_that_is_said():

@@ -233,12 +233,13 @@ class Predict:
     def __call__(self):
         from harmonic_tf.training.labels import is_model
 
-        is_there = self.model.exists() or any(glob.iglob(str(self.model)))
-        if is_there and not is_model(self.model):
+        may_be_image = not self.images or self.model.exists() or any(glob.iglob(str(self.model)))
+        if may_be_image and not is_model(self.model):
             self._by_default()()
             return
         if not self.images:
-            raise UserError("expected images after the model: files, folders or patterns")
+            reason = "expected images after it: files, folders or patterns"
+            raise UserError(f"{self.model} is a model; {reason}")
         threshold = 0.4 if self.score_threshold is None else self.score_threshold
         if not -math.inf < threshold < math.inf:
             raise UserError(f"--score-threshold: expected a number; received {threshold}")

@@ -101,7 +101,7 @@ def test_flags_are_typed():
         (["evaluate", "run", "--scales", "400,400"], "--scales: expected each once"),
         (["evaluate", "run", "--merge", "soft-nms"], "nothing to merge without --scales or --flip"),
         (["predict", "nowhere", "a.jpg"], "nowhere: no such run or model file"),
-        (["predict", "nowhere"], "expected images"),
+        (["predict", "nowhere"], "nowhere: no such file, or no image there"),
         (["export", "nowhere"], "nowhere: no such run or model file"),
         (["data", "voc:nowhere"], "nowhere"),
         (["compare", "--losses", "standard,best"], "loss: expected one of .* 'best'"),
