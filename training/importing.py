@@ -35,6 +35,8 @@ def import_torchvision(file, output, image_size=None):
     output = Path(output)
     if output.suffix != ".keras":
         raise UserError(f"--output: expected a file that ends in .keras; received {output}")
+    if image_size and min(image_size) < 1:
+        raise UserError(f"--image-size: expected two positive sizes; received {image_size}")
     for path in (output, output.parent / LABELS_FILE):
         if path.exists():
             raise UserError(f"{path}: is there already; give --output another folder")

@@ -262,8 +262,8 @@ def assign(state_dict, places):
         places: dictionary from name to `Place`.
 
     Raises:
-        ValueError: naming what is missing, what has no place, or what has another shape. The
-            variables are then as they were.
+        ValueError: naming what is missing, what has no place, what has another shape, or what is
+            NaN or infinite. The variables are then as they were.
     """
     arrays = {
         name: np.asarray(x)
@@ -279,6 +279,10 @@ def assign(state_dict, places):
             for name, place in places.items()
             if arrays[name].shape != place.shape
         ],
+    )
+    _refuse(
+        "has numbers that are not finite in",
+        [name for name, x in arrays.items() if not np.isfinite(x).all()],
     )
     for name, place in places.items():
         place.variable.assign(place.arrange(arrays[name]))

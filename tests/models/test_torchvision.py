@@ -229,6 +229,7 @@ def test_a_state_dict_that_is_not_whole_is_refused(monkeypatch):
         ),
         ({"backbone.body.bn1.bias": np.zeros(3)}, r"bn1\.bias \(3,\) instead of \(64,\)"),
         ({"backbone.body.bn1.weight": np.zeros(3)}, r"bn1\.weight \(3,\) instead of \(64,\)"),
+        ({conv: np.full((64, 3, 7, 7), np.nan)}, rf"has numbers that are not finite in {conv}"),
         ({"backbone.body.bn1.weight": None}, r"lacks backbone\.body\.bn1\.weight\.$"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -68,6 +68,8 @@ def test_nothing_is_overwritten(small, tmp_path):
         there.unlink()
     with pytest.raises(UserError, match="a file that ends in .keras; received .*model.h5"):
         import_torchvision("weights.pth", tmp_path / "model.h5")
+    with pytest.raises(UserError, match=r"--image-size: .* positive sizes; received \(0, 64\)"):
+        import_torchvision("weights.pth", tmp_path / "model.keras", (0, 64))
     assert not small[1]
 
 
