@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from harmonic_tf.adapters import unpack
 from harmonic_tf.layouts import MIXED, fitting_layouts, layout_of
@@ -101,6 +102,8 @@ class Contract:
         else:
             rows = Rows(*self._through_layout(y_true, y_pred))
         _check_shapes(rows, self.settings.classification)
+        if in_symbolic_scope():  # Keras tries the step on ones, which stand for nothing.
+            return rows
         first, self._read_before = not self._read_before, True
         _check_classes(rows, self.settings, first)
         if self.settings.from_logits:

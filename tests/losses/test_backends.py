@@ -86,6 +86,13 @@ def test_other_backends_give_the_same_numbers(backend, tmp_path):
         np.testing.assert_allclose(results[backend][key], value, rtol=1e-4, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_fit_what_is_packed(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    run_script("fit_packed.py", backend=backend)
+
+
 def packed_model(columns):
     """The smallest detector: a dense layer from an image's features to a packed output."""
     inputs = keras.Input((6, 8))
