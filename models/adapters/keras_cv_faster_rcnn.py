@@ -13,6 +13,9 @@ class KerasCVFasterRCNN(Adapter):
 
     Its RPN has the standard loss, over the anchors that it samples. Classes are counted from 1, as
     it counts them.
+
+    Raises:
+        ValueError: for a detector in half precision, of which its own NMS knows nothing.
     """
 
     loss_settings = {
@@ -28,6 +31,15 @@ class KerasCVFasterRCNN(Adapter):
             "negative_ratio": None,
         }
     }
+
+    def __init__(self, detector):
+        policy = detector.dtype_policy
+        if policy.compute_dtype != "float32":
+            raise ValueError(
+                "FasterRCNN of keras-cv-nightly computes in float32 alone, for its NMS fails in "
+                f"any other precision: build it under float32. Received: {policy.name}"
+            )
+        super().__init__(detector)
 
     def lessons(self, x, y, outputs, training):
         objects, broken = self.objects(x, y, self.detector.num_classes + 1)
@@ -63,7 +75,16 @@ class KerasCVFasterRCNN(Adapter):
 
         Returns:
             `(y_true, y_pred, sample_weight)`, dictionaries.
+
+        Raises:
+            ValueError: for a batch of unknown size, of which it cannot take a quarter.
         """
+        if x.shape[0] is None:
+            raise ValueError(
+                "FasterRCNN of keras-cv-nightly learns from batches of a known size alone: "
+                "expected dataset.batch(size, drop_remainder=True), or arrays whose length is a "
+                f"multiple of batch_size. Received images of shape {tuple(x.shape)}."
+            )
         found = []
 
         def record(*arguments):

@@ -1,6 +1,10 @@
 """Detectors of other libraries, small, and what they learn from."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import keras_cv
@@ -52,6 +56,12 @@ def hub_retinanet(bounding_box_format="xyxy", **settings):
     )
 
 
+def faster_rcnn(bounding_box_format="xyxy"):
+    """Of keras-cv-nightly; KerasCV's own does not train on Keras 3."""
+    backbone = PyramidBackbone("tiny", SIZE)
+    return keras_cv.models.FasterRCNN(backbone, 3, bounding_box_format, num_sampled_rois=48)
+
+
 needs_keras_hub = pytest.mark.skipif(
     importlib.util.find_spec("keras_hub") is None, reason="keras_hub is not installed"
 )
@@ -79,3 +89,21 @@ def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for key in expected:
         np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+
+
+def run_two_replicas(name):
+    """Runs two_replicas.py, for the detector that a function of this name builds."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(here / "two_replicas.py"), name],
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,15 +1,21 @@
 """What a KerasCV or KerasHub user's detector keeps, and what it learns, once it is harmonised."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from others import BUILDERS, assert_same, data, hub_retinanet, retinanet, seeded, yolov8
+from others import (
+    BUILDERS,
+    assert_same,
+    data,
+    hub_retinanet,
+    retinanet,
+    run_two_replicas,
+    seeded,
+    yolov8,
+)
 
 from harmonic_tf import Layout, harmonize
 from harmonic_tf.losses import DetectionLoss, HarmonicDetLoss
@@ -292,17 +298,4 @@ def test_mixed_precision(build):
 
 @pytest.mark.parametrize("name", ["retinanet", pytest.param("yolov8", marks=pytest.mark.slow)])
 def test_a_step_on_two_replicas_is_a_step_on_one(name):
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(here / "two_replicas.py"), name],
-        env={
-            **os.environ,
-            "PYTHONPATH": path,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_two_replicas(name)

@@ -5,23 +5,15 @@ import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
-from others import SIZE, assert_same, data, seeded
+from others import assert_same, data, faster_rcnn, run_two_replicas, seeded
 
 from harmonic_tf import harmonize
 from harmonic_tf.losses import HarmonicDetLoss
-from harmonic_tf.models import PyramidBackbone
 
 pytestmark = [
     pytest.mark.skipif("dev" not in keras_cv.__version__, reason="needs keras-cv-nightly"),
     pytest.mark.filterwarnings("ignore:(?s).*structure of `inputs`:UserWarning"),
 ]
-ROWS = 48
-
-
-def faster_rcnn(bounding_box_format="xyxy"):
-    return keras_cv.models.FasterRCNN(
-        PyramidBackbone("tiny", SIZE), 3, bounding_box_format, num_sampled_rois=ROWS
-    )
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +110,29 @@ def test_classes_are_counted_from_1(theirs):
     wrong = {**targets, "classes": np.full_like(targets["classes"], 4)}
     with pytest.raises(ValueError, match="must be whole numbers below 4"):
         model.compute_loss(images, wrong, theirs(images))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_refused(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        detector = faster_rcnn()
+    finally:
+        keras.config.set_dtype_policy(before)
+    with pytest.raises(ValueError, match=f"computes in float32 alone.* Received: {policy}"):
+        harmonize(detector)
+
+
+def test_a_step_on_two_replicas_is_a_step_on_one():
+    run_two_replicas("faster_rcnn")
+
+
+def test_batches_of_unknown_size_are_refused(theirs):
+    """It multiplies the number of images by a fraction, which TensorFlow's graphs cannot."""
+    images, targets = batch()
+    model = harmonize(theirs)
+    model.compile("sgd", loss=HarmonicDetLoss())
+    dataset = tf.data.Dataset.from_tensor_slices((images, targets)).batch(2)
+    with pytest.raises(ValueError, match=r"drop_remainder=True.* \(None, 64, 64, 3\)"):
+        model.fit(dataset, shuffle=False, verbose=0)
