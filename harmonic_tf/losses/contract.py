@@ -219,8 +219,6 @@ def _check_classes(rows, settings, first):
     )
 
     def cause(value):
-        if value == MIXED:
-            return "Or it is a one-hot row without an entry over 0.5."
         if value < count:
             return ""
         return (
@@ -235,7 +233,7 @@ def _check_classes(rows, settings, first):
         wrong,
         classes,
         f"Class indices must be whole numbers below {count} (the number of classes in `y_pred`), "
-        "-1 for background, -2 for ignored.",
+        f"-1 for background, -2 for ignored; {MIXED} is a one-hot row without one entry over 0.5.",
         cause,
         first,
     )
