@@ -15,7 +15,7 @@ if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True"):
 __path__ = pkgutil.extend_path(__path__, __name__)
 __version__ = "0.2.0"
 
-_PARTS = {"losses", "metrics", "models"}
+_PARTS = {"layouts", "losses", "metrics", "models"}
 _NAMES = {
     "Layout": "layouts",
     "harmonize": "models.adapters.harmonizing",

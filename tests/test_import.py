@@ -19,7 +19,7 @@ def python(code, **environment):
     )
 
 
-@pytest.mark.parametrize("part", ["losses", "metrics", "models"])
+@pytest.mark.parametrize("part", ["layouts", "losses", "metrics", "models"])
 def test_parts_are_reached_without_an_import_of_their_own(part):
     assert part in dir(harmonic_tf)
     assert harmonic_tf.__getattr__(part).__name__ == f"harmonic_tf.{part}"
