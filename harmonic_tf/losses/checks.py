@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 # Rows that are looked at for a warning.
 _SAMPLE = 256
@@ -84,6 +85,11 @@ def warn_once(condition, message, said, on_device=True):
         jax.debug.callback(lambda holds: say() if holds else None, condition)
 
 
+def on_trial():
+    """Whether Keras tries a step on ones, which stand for nothing: with PyTorch, before it fits."""
+    return in_symbolic_scope()
+
+
 def look_like_probabilities(scores, softmax):
     """Whether the first rows of scores `(B, A, K)` are what softmax or sigmoid returns."""
     sample = ops.reshape(scores, (-1, scores.shape[-1]))[:_SAMPLE]
@@ -109,7 +115,7 @@ def _in_tensorflow_graph():
 def _readable(tensor, on_device):
     """The tensor as NumPy, or None while a graph is traced or where it is not to be read."""
     device = str(getattr(tensor, "device", "")).lower()
-    if not on_device and ("gpu" in device or "cuda" in device):
+    if on_trial() or (not on_device and ("gpu" in device or "cuda" in device)):
         return None
     try:
         return np.asarray(ops.convert_to_numpy(tensor))

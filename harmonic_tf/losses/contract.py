@@ -4,11 +4,10 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
-from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from harmonic_tf.adapters import unpack
 from harmonic_tf.layouts import MIXED, fitting_layouts, layout_of
-from harmonic_tf.losses.checks import look_like_probabilities, refuse, warn_once
+from harmonic_tf.losses.checks import look_like_probabilities, on_trial, refuse, warn_once
 from harmonic_tf.ops import Settings
 
 # What "auto" means where no detector says otherwise.
@@ -102,7 +101,7 @@ class Contract:
         else:
             rows = Rows(*self._through_layout(y_true, y_pred))
         _check_shapes(rows, self.settings.classification)
-        if in_symbolic_scope():  # Keras tries the step on ones, which stand for nothing.
+        if on_trial():
             return rows
         first, self._read_before = not self._read_before, True
         _check_classes(rows, self.settings, first)

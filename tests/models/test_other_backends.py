@@ -15,12 +15,13 @@ from harmonic_tf.losses import HarmonicDetLoss
 from harmonic_tf.models import from_preset
 
 keras.utils.set_random_seed(0)
-model = from_preset(sys.argv[1], num_classes=2, image_size=(64, 64), max_detections=5)
+count = int(sys.argv[2])
+model = from_preset(sys.argv[1], num_classes=count, image_size=(64, 64), max_detections=5)
 model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=HarmonicDetLoss(**model.loss_settings))
 images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
 targets = {
     "boxes": np.array([[[4, 4, 40, 40]], [[-1] * 4]], "float32"),
-    "classes": np.array([[1], [-1]], "float32"),
+    "classes": np.array([[count - 1], [-1]], "float32"),
     "masks": np.array([[np.ones((56, 56))], [np.zeros((56, 56))]], "float32"),
 }
 if not model.has_masks:
@@ -38,13 +39,14 @@ assert {key: value.shape for key, value in found.items()} == shapes
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 # Between them they have every kind of stage and of targets, and every branch.
 @pytest.mark.parametrize(
-    "preset", ["refinedet_tiny", "fcos_tiny", "fsaf_tiny", "cascade_mask_rcnn_tiny"]
+    ("preset", "num_classes"),
+    [("refinedet_tiny", 2), ("fcos_tiny", 1), ("fsaf_tiny", 2), ("cascade_mask_rcnn_tiny", 2)],
 )
-def test_trains_and_predicts(backend, preset):
+def test_trains_and_predicts(backend, preset, num_classes):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, preset],
+        [sys.executable, "-c", SCRIPT, preset, str(num_classes)],
         check=True,
         env={**os.environ, "KERAS_BACKEND": backend},
     )
