@@ -236,14 +236,14 @@ def resolve(recipe: Recipe) -> Recipe:
 
 def _started(recipe):
     """The recipe with what the detector that it starts from decides."""
-    from harmonic_tf.training.start import start_file, start_preset
+    from harmonic_tf.training.start import start_name, start_preset
 
     for field in ("backbone", "image_size", "resize"):
         if getattr(recipe, field) is not None:
             raise UserError(f"{field}: the detector that --start names has its own; leave it out")
     if recipe.weights not in ("auto", "none"):
         raise UserError(f"weights: those of --start are taken; received {recipe.weights!r}, too")
-    model, start = start_preset(recipe.start), str(start_file(recipe.start))
+    model, start = start_preset(recipe.start), start_name(recipe.start)
     if recipe.model not in (Settings.model, model):
         raise UserError(f"model: that of --start is {model}; received {recipe.model!r}")
     return dataclasses.replace(recipe, model=model, start=start, weights="none")

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+from harmonic_tf.models.pretrained import pretrained_folder
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.labels import load_model_and_labels, model_file
 
@@ -18,6 +19,21 @@ def start_file(start: str) -> Path:
         return model_file(Path(start).expanduser()).absolute()
     except OSError as error:
         raise UserError(f"start: {error}") from error
+
+
+def start_name(start: str) -> str:
+    """What a recipe calls a trained detector in any folder: its file's path, but of one that comes
+    with the package its name, for packages lie elsewhere in other environments.
+
+    Raises:
+        UserError: If there is no such file.
+
+    Example:
+        >>> start_name("voc")
+        'voc'
+    """
+    file = start_file(start)
+    return start if pretrained_folder(start) == file.parent else str(file)
 
 
 def start_preset(start: str) -> str:

@@ -50,7 +50,7 @@ def test_a_model_of_that_name_comes_first_but_not_any_folder(tmp_path, monkeypat
 def test_a_run_can_start_from_it():
     recipe = resolve(Recipe(start="voc"))
     assert recipe.model == "ssd_lite"
-    assert recipe.start == str(pretrained_folder("voc") / "model.keras")
+    assert recipe.start == "voc"
 
 
 def test_a_photograph_alone_is_looked_at(tmp_path, monkeypatch, capsys):
