@@ -21,7 +21,7 @@ from harmonic_tf.training.files import write_json, writing_to
 from harmonic_tf.training.locking import FolderInUse, claimed
 
 #: To be raised when the same description stands for other numbers.
-FORM = 1
+FORM = 2
 ABOUT_FILE = "about.json"
 WAIT_SECONDS = 0.5
 

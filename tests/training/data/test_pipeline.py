@@ -1,6 +1,8 @@
 import dataclasses
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from harmonic_tf.training.data import (
     Objects,
     Sample,
     eval_batches,
+    fit_image,
     load_data,
     network_boxes,
     train_batches,
@@ -356,6 +359,32 @@ def test_training_and_evaluation_see_the_same_image(voc):
     order = np.argsort(images.numpy().mean((1, 2, 3)))
     expected = np.argsort(batch["images"].numpy().mean((1, 2, 3)))
     np.testing.assert_array_equal(images.numpy()[order], batch["images"].numpy()[expected])
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16, 256])
+@pytest.mark.parametrize("opacity", [None, 0, 51])
+def test_palettes_of_few_bits_keep_their_colours(colours, opacity):
+    image = picture(60, 80).convert("P", palette=Image.Palette.ADAPTIVE, colors=colours)
+    content, options = io.BytesIO(), {} if opacity is None else {"transparency": bytes([opacity])}
+    image.save(content, "PNG", bits=colours.bit_length() - 1, **options)
+    shown = np.asarray(decode(content.getvalue()), np.float32)
+    seen, *_ = fit_image(content.getvalue(), (60, 80), "stretch")
+    np.testing.assert_allclose(seen, shown, atol=1)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_keeps_its_values(bits):
+    grey = np.arange(32).reshape(4, 8) % 2**bits
+    packed = np.packbits((grey[..., None] >> np.arange(bits)[::-1]) & 1, axis=None)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed.reshape(4, bits))
+    header = struct.pack(">IIBBBBB", 8, 4, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    seen, *_ = fit_image(content, (4, 8), "stretch")
+    np.testing.assert_allclose(seen[..., 0], grey * 255 // (2**bits - 1), atol=1)
 
 
 def mixed(tmp_path):

@@ -132,7 +132,7 @@ def _decode(encoded):
     start = tf.strings.substr(encoded, 0, 8)
     return tf.case(
         [
-            (start == PNG_SIGNATURE, lambda: _over_white(tf.io.decode_png(encoded, channels=4))),
+            (start == PNG_SIGNATURE, lambda: _decode_png(encoded)),
             (tf.strings.substr(start, 0, 2) == b"BM", lambda: _decode_bmp(encoded)),
         ],
         default=lambda: _decode_gif(encoded, start),
@@ -146,14 +146,19 @@ def _decode_gif(encoded, start):
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
+def _decode_png(encoded):
+    """A PNG over white. TensorFlow gives one without opacity the largest value of its bit depth."""
+    bits = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 24, 1), tf.uint8)[0], tf.int32)
+    opaque = tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1
+    image = tf.io.decode_png(encoded, channels=4)
+    is_opaque = tf.reduce_all(tf.cast(image[..., 3], tf.int32) == opaque)
+    return tf.cond(is_opaque, lambda: image[..., :3], lambda: _over_white(image))
+
+
 def _over_white(image):
     """Colours `(H, W, 4)` with their opacity, laid over white."""
-
-    def laid():
-        colours, opacity = tf.cast(image[..., :3], tf.int32), tf.cast(image[..., 3:], tf.int32)
-        return tf.cast((colours * opacity + 255 * (255 - opacity) + 127) // 255, tf.uint8)
-
-    return tf.cond(tf.reduce_all(image[..., 3] == 255), lambda: image[..., :3], laid)
+    colours, opacity = tf.cast(image[..., :3], tf.int32), tf.cast(image[..., 3:], tf.int32)
+    return tf.cast((colours * opacity + 255 * (255 - opacity) + 127) // 255, tf.uint8)
 
 
 def _decode_bmp(encoded):
