@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import json
 import os
 import re
@@ -29,8 +30,27 @@ def read_text(path) -> str:
 
     Returns:
         str. Never fails to decode: every byte is a letter of Latin-1.
+
+    Raises:
+        OSError: As `read_bytes` does.
     """
-    content = Path(path).read_bytes()
+    return decode_text(read_bytes(path))
+
+
+def read_bytes(path) -> bytes:
+    """A file's content; no pipe or device is read, for that may never end.
+
+    Raises:
+        OSError: If there is no such file, or it cannot be read.
+    """
+    path = Path(path)
+    if path.is_fifo() or path.is_char_device() or path.is_block_device():
+        raise OSError(errno.EINVAL, "a pipe or device, not a file", str(path))
+    return path.read_bytes()
+
+
+def decode_text(content: bytes) -> str:
+    """Text by its byte order mark, else as UTF-8, else as Latin-1."""
     marked = decode_marked(content)
     if marked is not None:
         return marked

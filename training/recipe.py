@@ -18,7 +18,7 @@ from tyro.conf import arg
 
 from harmonic_tf.training.errors import UserError, as_user_error
 from harmonic_tf.training.eval_splits import split_names
-from harmonic_tf.training.files import read_text, write_bytes
+from harmonic_tf.training.files import decode_text, write_bytes
 from harmonic_tf.training.losses import check_loss, file_name, normal_form
 
 # The names alone: to import harmonic_tf.models takes seconds.
@@ -277,7 +277,7 @@ def read_recipe(path) -> Recipe:
             alias, or a value of the wrong type; names the file and the key.
     """
     try:
-        content = yaml.load(read_text(path), _Loader)
+        content = yaml.load(decode_text(Path(path).read_bytes()), _Loader)  # also of a pipe
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except UserError as error:

@@ -32,6 +32,15 @@ def test_text_is_read_by_its_mark_else_as_utf8_else_as_latin1(tmp_path, content)
     assert read_text(tmp_path / "file") == "été"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes")
+def test_what_never_ends_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(OSError, match="a pipe or device, not a file"):
+            read_text(tmp_path / name)
+
+
 def test_names_that_are_no_text_come_back_as_they_were(tmp_path):
     names = ["k\udce4se.png", "狗", "\ud83d"]
     assert json.loads(read_text(write_json(tmp_path / "names.json", names))) == names

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from harmonic_tf.training.data.problems import Unusable
-from harmonic_tf.training.files import decode_marked, read_text
+from harmonic_tf.training.files import decode_marked, read_bytes, read_text
 
 # Windows writes characters of the larger set under the smaller one's name.
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
@@ -49,7 +49,7 @@ def read_xml(file: Path) -> ElementTree.Element:
         Unusable: there is no such file, or it cannot be read.
     """
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except (FileNotFoundError, ValueError):  # ValueError: no file can have such a name
         raise Unusable("missing annotation file") from None
     except OSError as error:

@@ -14,7 +14,7 @@ from harmonic_tf.training.data.images import SUFFIXES, as_bmp, decode, read_head
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.evaluation.detections import check_detector, coco_results, detect
 from harmonic_tf.training.evaluation.masks import paste
-from harmonic_tf.training.files import write_json
+from harmonic_tf.training.files import read_bytes, write_json
 from harmonic_tf.training.progress import progress_bar
 from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes
 
@@ -157,7 +157,7 @@ def _read(files, chosen, model):
     inputs, unreadable = {}, []
     for index in chosen:
         try:
-            encoded = files[index].read_bytes()
+            encoded = read_bytes(files[index])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Of Pillow's warnings, all that matters is named.
                 header = read_header(encoded)
