@@ -66,9 +66,12 @@ def is_empty(folder) -> bool:
 
 
 def _lock(path) -> int:
-    """The descriptor of the locked file; the lock lasts until it is closed."""
+    """The descriptor of the locked file; the lock lasts until it is closed.
+
+    A link in its place is not followed: what it leads to would be written over.
+    """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

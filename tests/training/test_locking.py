@@ -50,6 +50,17 @@ with claimed({str(tmp_path)!r}):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(victim)
+    with pytest.raises(UserError, match="symbolic link"):
+        with claimed(tmp_path / "run"):
+            pass
+    assert victim.read_text() == "precious"
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file/run: cannot be written to: Not a directory"):
