@@ -24,7 +24,7 @@ class Record:
         recipe: dict. The settings of the recipe, resolved.
         labels: dict. `class_names` and `category_ids`.
         data: dict. For `train` and `eval`: split, number of images and of objects, and a hash of
-            the images' names, boxes and classes.
+            the images' names and bytes, and of the objects' boxes, classes, flags and areas.
         sessions: list of dict. One for each start: when, at which place in training, with how many
             epochs in view, and the environment.
     """
@@ -111,7 +111,7 @@ class Record:
             there, here = self.data[role], _fingerprint(data)
             for key in (key for key in here if here[key] != there.get(key)):
                 changed = (
-                    "other names, boxes or classes than"
+                    "other images, boxes, classes or flags than"
                     if key == "content"
                     else f"{key} {here[key]!r} instead of {there.get(key)!r}, which"
                 )
@@ -170,8 +170,10 @@ def _classes(labels):
 def _fingerprint(data):
     content = hashlib.sha256()
     for record in data.records:
-        content.update(f"{record.name}\n".encode("utf-8", "backslashreplace"))
-        content.update(record.objects.boxes.tobytes() + record.objects.classes.tobytes())
+        content.update(f"{record.name}\n{record.digest}\n".encode("utf-8", "backslashreplace"))
+        of = record.objects
+        for values in (of.boxes, of.classes, of.difficult, of.crowd, of.area):
+            content.update(values.tobytes())
     return {
         "split": data.split,
         "images": len(data),

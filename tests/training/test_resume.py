@@ -212,6 +212,14 @@ def test_a_class_that_was_renamed_in_the_data_is_refused_by_name(stopped, monkey
     with pytest.raises(UserError, match="shapes train, to train .* images 11 instead of 12"):
         resume(folder)
     changed(records=(*records[1:], records[0]))
-    with pytest.raises(UserError, match="shapes train, to train .* other names, boxes or classes"):
+    other = "shapes train, to train with, has other images, boxes, classes or flags"
+    with pytest.raises(UserError, match=other):
+        resume(folder)
+    changed(records=(replace(records[0], digest="that of other bytes"), *records[1:]))
+    with pytest.raises(UserError, match=other):
+        resume(folder)
+    objects = replace(records[0].objects, difficult=~records[0].objects.difficult)
+    changed(records=(replace(records[0], objects=objects), *records[1:]))
+    with pytest.raises(UserError, match=other):
         resume(folder)
     assert (folder / "labels.json").read_text() == before
