@@ -3,7 +3,6 @@
 import json
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +15,6 @@ FORM = 1
 KEPT = 2
 
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RecursionError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,8 @@ class Checkpoints:
 
     def files(self) -> list:
         """The checkpoints' files, the newest first."""
-        found = {file: _NAME.fullmatch(file.name) for file in self.folder.glob("epoch-*.npz")}
+        there = filter(Path.is_file, self.folder.glob("epoch-*.npz"))
+        found = {file: _NAME.fullmatch(file.name) for file in there}
         places = {file: tuple(map(int, m.groups())) for file, m in found.items() if m}
         return sorted(places, key=places.get, reverse=True)
 
@@ -125,7 +116,7 @@ class Checkpoints:
         for path in self.files():
             try:
                 about, arrays = _read(path)
-            except _UNREADABLE as error:
+            except Exception as error:  # NumPy raises whatever the broken bytes lead it to.
                 damaged[path] = f"{path.name} cannot be used ({error or type(error).__name__})"
                 continue
             for other in damaged:

@@ -11,8 +11,6 @@ from harmonic_tf.training.files import read_text, write_json
 LABELS_FILE = "labels.json"
 MODEL_FILE = "model.keras"
 
-_UNREADABLE = (OSError, TypeError, ValueError, KeyError, RecursionError, zipfile.BadZipFile)
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -171,7 +169,7 @@ def load_model_and_labels(path):
         raise ValueError(f"{file}: not a Keras model, or not all of one")
     try:
         model = keras.saving.load_model(file, compile=False)
-    except _UNREADABLE as error:
+    except Exception as error:  # Keras raises whatever the broken bytes lead it to.
         reason = textwrap.shorten(str(error), 300)
         raise ValueError(f"{file}: not a Keras model that can be loaded: {reason}") from error
     if not hasattr(model, "decode_predictions"):

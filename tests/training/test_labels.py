@@ -106,6 +106,12 @@ def test_paths_without_a_model_are_named(tmp_path):
     (tmp_path / "model.keras").write_text("no model")
     with pytest.raises(ValueError, match="model.keras: not a Keras model"):
         load_model_and_labels(tmp_path)
+    content = saved(tmp_path).joinpath("model.keras").read_bytes()
+    locked = content.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")  # with a password
+    assert locked != content
+    (tmp_path / "model.keras").write_bytes(locked)
+    with pytest.raises(ValueError, match="model.keras: not a Keras model that can be loaded"):
+        load_model_and_labels(tmp_path)
     with zipfile.ZipFile(tmp_path / "archive.keras", "w") as archive:
         archive.writestr("config.json", "{}")
     with zipfile.ZipFile(tmp_path / "deep.keras", "w") as archive:

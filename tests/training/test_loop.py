@@ -131,7 +131,15 @@ def test_the_two_newest_checkpoints_are_kept_with_what_is_said_about_them(tmp_pa
     assert not state.passed_over
 
 
-@pytest.mark.parametrize("damage", ["", "garbage", "truncated", "flipped"])
+# What zipfile and NumPy take for a password, another way of packing, and Python that has no end.
+DAMAGED = {
+    "locked": (b"PK\1\2-\3-\0\0", b"PK\1\2-\3-\0\1"),
+    "packed": (b"PK\1\2-\3-\0\0\0\0\0", b"PK\1\2-\3-\0\0\0\x63\0"),
+    "endless": (b", }", b",  "),
+}
+
+
+@pytest.mark.parametrize("damage", ["", "garbage", "truncated", "flipped", *DAMAGED])
 def test_a_damaged_checkpoint_gives_way_to_the_older_one(tmp_path, damage):
     loop = Loop(compiled(), 1.0)
     older = save(tmp_path, loop)
@@ -142,8 +150,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_older_one(tmp_path, damage):
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     damaged = {"truncated": whole[: len(whole) // 2], "flipped": bytes(flipped)}
+    damaged |= {name: whole.replace(*bytes_at, 1) for name, bytes_at in DAMAGED.items()}
     newer.write_bytes(damaged.get(damage, damage.encode()))
     (tmp_path / f".17.{newer.name}").write_bytes(b"half")
+    folder = tmp_path / "epoch-0999-step-000000.npz"
+    folder.mkdir()
 
     other = Loop(compiled(seed=5), 1.0)
     state = Checkpoints(tmp_path).newest()
@@ -151,7 +162,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_older_one(tmp_path, damage):
     np.testing.assert_array_equal(flat(other.model), saved)
     (reason,) = state.passed_over
     assert reason.startswith(f"{newer.name} cannot be used (") and "pickle" not in reason
-    assert list(tmp_path.iterdir()) == [older]
+    assert sorted(tmp_path.iterdir()) == [older, folder]
 
     older.write_bytes(b"")
     with pytest.raises(ValueError, match=f"{tmp_path}: {older.name} cannot be used"):
