@@ -99,9 +99,13 @@ def replacing(path):
 
 def sweep(folder):
     """Removes what killed writers left aside in a folder that no one else writes to."""
-    for file in Path(folder).glob(".*"):
-        if _ASIDE.fullmatch(file.name) and file.is_file():
-            file.unlink(missing_ok=True)
+    for file in filter(is_aside, Path(folder).glob(".*")):
+        file.unlink(missing_ok=True)
+
+
+def is_aside(file: Path) -> bool:
+    """Whether this is what a writer that was killed left aside."""
+    return _ASIDE.fullmatch(file.name) is not None and file.is_file()
 
 
 def write_bytes(path, content: bytes) -> Path:

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.files import writing_to
+from harmonic_tf.training.files import is_aside, writing_to
 
 try:
     import fcntl
@@ -61,8 +61,8 @@ def claimed(folder):
 
 
 def is_empty(folder) -> bool:
-    """Whether a folder holds nothing but, perhaps, a lock."""
-    return all(child.name == LOCK_FILE for child in Path(folder).iterdir())
+    """Whether a folder holds nothing but, perhaps, a lock and what a killed writer left aside."""
+    return all(child.name == LOCK_FILE or is_aside(child) for child in Path(folder).iterdir())
 
 
 def _lock(path) -> int:

@@ -22,6 +22,13 @@ def test_a_claim_makes_the_folder_and_leaves_it_only_if_something_is_in_it(tmp_p
     assert [file.name for file in folder.iterdir()] == ["recipe.yaml"]
 
 
+def test_what_a_killed_writer_left_aside_does_not_fill_a_folder(tmp_path):
+    (tmp_path / ".17.recipe.yaml").touch()
+    assert is_empty(tmp_path)
+    (tmp_path / ".hidden").touch()
+    assert not is_empty(tmp_path)
+
+
 def test_an_empty_folder_that_was_there_stays(tmp_path):
     with claimed(tmp_path):
         pass
