@@ -211,6 +211,22 @@ def make_train_step(model, clip_norm, strategy, network=None):
 
 
 @contextmanager
+def enough_memory():
+    """Takes what TensorFlow raises where there is none left for something that the user can mend.
+
+    Raises:
+        UserError: With the first line of TensorFlow's own reason.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        reason = error.message.splitlines()[0].rpartition("}} ")[-1]
+        raise UserError(
+            f"memory ran out: {reason}; a smaller batch_size or image_size takes less"
+        ) from error
+
+
+@contextmanager
 def stop_on_interrupt():
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the step.
 

@@ -26,6 +26,8 @@ _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_nam
 PRESETS = tuple(runpy.run_path(str(_REGISTRY))["PRESETS"])
 # Of a backbone that starts from random weights, or that a preset says nothing of.
 AS_THE_REST = {"freeze_backbone": "none", "backbone_rate": 1.0}
+# What 32 bits hold, in which all is computed.
+MOST = 3.4e38
 # Of a wrong value so much is shown.
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 100, 100
@@ -156,11 +158,13 @@ class Recipe(Settings):
             object.__setattr__(self, "freeze_backbone", f"P{self.freeze_backbone}")
         for field in ("epochs", "batch_size", "evaluate_every", "cache_features"):
             _require(self, field, lambda value: value >= 1, "at least 1")
+            _require(self, field, lambda value: value < 2**31, "at most 2147483647")
         for field in ("learning_rate", "clip_norm", "backbone_rate"):
             _require(self, field, lambda value: value > 0, "greater than 0")
         _require(self, "weight_decay", lambda value: value >= 0, "at least 0")
         for field in ("learning_rate", "clip_norm", "weight_decay", "backbone_rate"):
             _require(self, field, math.isfinite, "a finite number")
+            _require(self, field, lambda value: value <= MOST, f"at most {MOST}")
         split_names(self.eval_split)
         _require(self, "warmup", lambda value: 0 <= value < 1, "at least 0 and below 1")
         _require(self, "seed", lambda value: 0 <= value < 2**31, "from 0 to 2147483647")

@@ -39,7 +39,7 @@ from harmonic_tf.training.evaluation.tables import metrics_table
 from harmonic_tf.training.files import sweep, write_bytes, write_json, writing_to
 from harmonic_tf.training.labels import MODEL_FILE, Labels, load_model_and_labels, write_labels
 from harmonic_tf.training.locking import FolderInUse, claimed, is_empty
-from harmonic_tf.training.loop import Loop, stop_on_interrupt
+from harmonic_tf.training.loop import Loop, enough_memory, stop_on_interrupt
 from harmonic_tf.training.recipe import (
     Recipe,
     backbone_weights,
@@ -107,8 +107,8 @@ def train(
         Run.
 
     Raises:
-        UserError: If the recipe cannot be followed, `output` is in use or cannot be written to, or
-            the loss or a weight becomes NaN.
+        UserError: If the recipe cannot be followed, `output` is in use or cannot be written to,
+            memory runs out, or the loss or a weight becomes NaN.
 
     Example:
 
@@ -250,7 +250,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
 
     say(f"{folder}: {recipe.model} with {recipe.loss} on {', '.join(here['devices'])}")
     hint = f"; what it holds is kept: mend that, then harmonic-tf train --resume {folder}"
-    with writing_to(folder, hint):
+    with writing_to(folder, hint), enough_memory():
         sweep(folder)
         write_head(folder, recipe, train_data, eval_data, say)
         save()

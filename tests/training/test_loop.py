@@ -9,12 +9,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from toy_detector import ToyBatches, compiled
 
 from harmonic_tf.models import PRESETS
 from harmonic_tf.training.checkpoints import Checkpoints, save_model
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.loop import STOP_SIGNALS, Loop, stop_on_interrupt
+from harmonic_tf.training.loop import STOP_SIGNALS, Loop, enough_memory, stop_on_interrupt
 
 
 class Recorder(keras.callbacks.Callback):
@@ -271,3 +272,11 @@ def test_a_saved_model_holds_no_optimizer_and_predicts_the_same(tmp_path):
         np.testing.assert_array_equal(loaded(images)[key], value)
     assert not loaded.compiled
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_memory_that_runs_out_is_one_sentence():
+    with pytest.raises(
+        UserError, match="memory ran out: OOM .* a smaller batch_size or image_size"
+    ):
+        with enough_memory():
+            tf.zeros((1_000_000, 1_000_000, 64))
