@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from harmonic_tf.training.data.dataset import DetectionData, Sample
+from harmonic_tf.training.data.formats.roles import of_one_class
 from harmonic_tf.training.data.images import FORMATS, SUFFIXES
 from harmonic_tf.training.data.load import load_data, require_outside
 from harmonic_tf.training.data.problems import Problem
@@ -97,18 +98,18 @@ def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], lis
     and on what is not read."""
     first = load_data(spec, **parting)
     names, classes = first.splits, first.class_names
+    of_class = of_one_class(names)
+    lost = [f"lists of one class's images ({len(of_class)})"] if of_class else []
     if first.split not in names:
         other = load_data(spec, "eval", class_names=classes, **parting)
         if not names:
             return {data.split: data for data in (first, other)}, [], []
-        return _numbered({"train": first, "val": other}), [], _unread(first)
-    of_class = [name for name in names if "_" in name and name.rpartition("_")[2] in names]
+        return _numbered({"train": first, "val": other}), lost, _unread(first)
     found = {
         name: first if name == first.split else load_data(spec, split=name, class_names=classes)
         for name in names
         if name not in of_class
     }
-    lost = [f"lists of one class's images ({len(of_class)})"] if of_class else []
     return found, lost, [f"{n}: {line}" for n, data in found.items() for line in _unread(data)]
 
 

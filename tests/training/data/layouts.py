@@ -186,6 +186,22 @@ def voc_flat(root: Path) -> str:
     return f"voc:{root}"
 
 
+def voc_cvat(root: Path) -> str:
+    """CVAT: one list, and one for each class, of which one is called like a split."""
+    voc_without_lists(root)
+    (root / "ImageSets/Main").mkdir(parents=True)
+    (root / "ImageSets/Main/default.txt").write_text("a\nb\nc\n")
+    for name in ("cat", "train"):
+        (root / f"ImageSets/Main/{name}_default.txt").write_text("a -1\nb 1\nc -1\n")
+    return f"voc:{root}"
+
+
+def voc_label_studio(root: Path) -> str:
+    images(root / "images")
+    write_xmls(root / "Annotations")
+    return f"voc:{root}"
+
+
 def voc_roboflow(root: Path) -> str:
     images(root / "train")
     write_xmls(root / "train")
@@ -319,6 +335,8 @@ WITHOUT_SPLITS = (
     coco_cvat,
     coco_file,
     voc_without_lists,
+    voc_cvat,
+    voc_label_studio,
     voc_flat,
     labelme,
     labelme_embedded,

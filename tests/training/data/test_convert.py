@@ -29,7 +29,8 @@ def test_every_layout_in_every_form_reads_as_the_same(tmp_path, write, form):
     before = {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")}
     converted = convert(spec, form, tmp_path / "out")
     assert {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")} == before
-    assert converted.lost == [] and converted.problems == []
+    lists = ["lists of one class's images (2)"] if write is layouts.voc_cvat else []
+    assert converted.lost == lists and converted.problems == []
     above = "supercategory of categories (2)" if write is layouts.coco_roboflow else None
     assert converted.unread == [f"{split}: {above}" for split in converted.splits if above]
     for split, data in converted.splits.items():

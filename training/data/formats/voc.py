@@ -21,8 +21,8 @@ from harmonic_tf.training.files import read_text
 # In the lists of one class, a last column tells whether an image shows it.
 PRESENCE = ("-1", "0", "1")
 XML = (".xml",)
-# Folders of annotations and of images.
-FOLDERS = (("Annotations", "JPEGImages"), ("annotations", "images"))
+# Folders of annotations and of images: VOC's, Label Studio's, and those of others.
+FOLDERS = (("Annotations", "JPEGImages"), ("Annotations", "images"), ("annotations", "images"))
 
 # What is read of an annotation and of an object, or tells where it lay; all else is counted.
 READ = {
@@ -114,11 +114,10 @@ def is_voc(place: Path) -> bool:
 
 def _parts(root: Path) -> dict[str, Part]:
     """The splits of a folder."""
-    names = next((pair for pair in FOLDERS if (root / pair[0]).is_dir()), None)
+    pairs = [pair for pair in FOLDERS if all((root / name).is_dir() for name in pair)]
     lists = files_in(root / "ImageSets" / "Main", (".txt",), deep=False)
-    if names is None and lists:
-        names = FOLDERS[0]
-    if names is not None and (lists or (root / names[1]).is_dir()):
+    if pairs or lists:
+        names = (pairs or FOLDERS)[0]
         whole = Part(root / names[0], root / names[1])
         return {f.stem: whole._replace(list_file=f) for f in lists} or {WHOLE: whole}
     folders = {k: f for k, f in split_folders(root).items() if files_in(f, XML, deep=False)}

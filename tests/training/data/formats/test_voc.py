@@ -240,6 +240,19 @@ def test_ids_with_spaces_and_lists_of_one_class(tmp_path):
     assert data.image_names == ("my photo.jpg", "my photo 1.jpg", "b.jpg")
 
 
+def test_lists_of_one_class_are_no_splits_to_train_or_evaluate_on(tmp_path):
+    """VOC 2007's test set alone has train_test.txt: the images of `test` that show a train."""
+    root = write_voc(tmp_path, dict.fromkeys("abc", DOG), {"test": "abc", "train_test": "abc"})
+    assert load_data(f"voc:{root}", "eval").split == "test"
+    with pytest.raises(ValueError, match="expected one split to train on, received 0"):
+        load_data(f"voc:{root}")
+    (root / "ImageSets/Main/test.txt").rename(root / "ImageSets/Main/default.txt")
+    (root / "ImageSets/Main/train_test.txt").rename(root / "ImageSets/Main/train_default.txt")
+    assert load_data(f"voc:{root}", split="all").split == "default"
+    parts = [load_data(f"voc:{root}", role).image_names for role in ("train", "eval")]
+    assert sorted(parts[0] + parts[1]) == ["a.jpg", "b.jpg", "c.jpg"] and all(parts)
+
+
 def test_images_in_sub_folders_keep_their_classes_and_names(tmp_path):
     for folder in ("JPEGImages/x", "JPEGImages/y", "Annotations/x", "Annotations/y"):
         (tmp_path / folder).mkdir(parents=True)
