@@ -224,6 +224,15 @@ def labelme(root: Path) -> str:
     return f"labelme:{root}"
 
 
+def labelme_labels(root: Path) -> str:
+    """The JSON files in a folder beside that of the images; written on Windows."""
+    images(root / "images")
+    for name in BOXES:
+        content = {**labelme_content(name), "imagePath": f"..\\images\\{name}.jpg"}
+        write_json(root / f"labels/{name}.json", {**content, "imageData": None})
+    return f"labelme:{root}"
+
+
 def labelme_embedded(root: Path) -> str:
     """The images in the JSON files, and nowhere else."""
     for name in BOXES:
@@ -339,6 +348,7 @@ WITHOUT_SPLITS = (
     voc_label_studio,
     voc_flat,
     labelme,
+    labelme_labels,
     labelme_embedded,
     csv,
 )

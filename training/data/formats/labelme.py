@@ -5,6 +5,7 @@ import binascii
 import functools
 import math
 import os
+import re
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ from harmonic_tf.training.data.validation import ProblemLog
 JSON = (".json",)
 # A polygon in place of a circle stays this close to it, in pixels.
 CIRCLE_TOLERANCE = 0.25
+# A folder is recognised by so many files, of each by so many bytes; without the zeros of UTF-16.
+FILES_TRIED, BEGINNING = 10, 2**16
+SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 
 
 class Shape(NamedTuple):
@@ -82,14 +86,19 @@ def load_labelme(
 
 
 def is_labelme(place: Path) -> bool:
-    """Whether a path looks like one of these: by the first JSON file in it or in a split of it."""
-    places = (place, *split_folders(place).values())
+    """Whether a path looks like one of these: one of its first JSON files begins like it."""
+    places = (place, place / "labels", *split_folders(place).values())
     files = [file for folder in places for file in files_in(folder, JSON, deep=False)]
+    return any(map(_has_shapes, files[:FILES_TRIED]))
+
+
+def _has_shapes(file: Path) -> bool:
+    """Whether a file's beginning has a list of shapes; the rest may be broken, or large."""
     try:
-        content = read_json(files[0]) if files else None
-    except (OSError, ValueError):
+        with file.open("rb") as stream:
+            return bool(SHAPES.search(stream.read(BEGINNING).replace(b"\0", b"")))
+    except OSError:
         return False
-    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
 
 
 def _picture(file: Path, root: Path, anywhere: bool) -> Picture:
@@ -160,7 +169,7 @@ def _outline(shape: dict) -> list[float]:
         points = [(float(x), float(y)) for x, y in shape.get("points") or ()]
     except (TypeError, ValueError, OverflowError):
         raise Unusable("malformed points: expected pairs of numbers") from None
-    expected = {"rectangle": (2, 2), "mask": (2, 2), "circle": (2, 2), "polygon": (3, math.inf)}
+    expected = {"rectangle": (2, 4), "mask": (2, 2), "circle": (2, 2), "polygon": (3, math.inf)}
     if kind not in expected:
         raise Unusable(f"shape without an area: {kind}")
     least, most = expected[kind]

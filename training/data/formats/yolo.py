@@ -127,7 +127,7 @@ def is_yolo(place: Path) -> bool:
     if place.is_file():
         return place.suffix.lower() in (*YAML, ".data")
     folders = (place, *split_folders(place).values())
-    both = [(f / "images").is_dir() and (f / "labels").is_dir() for f in folders]
+    both = ((f / "images").is_dir() and files_in(f / "labels", LABELS) for f in folders)
     is_flat = bool(_class_lists(place)) and any(map(_is_flat, folders))
     return any(both) or is_flat or bool(_configurations(place))
 
@@ -240,12 +240,12 @@ def _names(content: dict) -> dict[int, str] | None:
     value, count = content.get("names"), values.whole(content.get("nc"))
     if value in NOTHING:
         return None if count is None else {number: f"class {number}" for number in range(count)}
-    if isinstance(value, list):
-        names = {number: str(name) for number, name in enumerate(value)}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        names = {number: name for number, name in enumerate(value)}
     elif isinstance(value, dict) and all(values.whole(key) is not None for key in value):
         names = {values.whole(key): str(name) for key, name in value.items()}
     else:
-        raise ValueError("names must be a list, or a mapping from numbers to names")
+        raise ValueError("names must be a list of texts, or a mapping from numbers to them")
     if count not in (None, len(names)):
         raise ValueError(f"it says that there are {count} classes, and names {len(names)}")
     return dict(sorted(names.items()))

@@ -1,6 +1,7 @@
 import base64
 import json
 import math
+from pathlib import Path
 
 import layouts
 import numpy as np
@@ -42,6 +43,29 @@ def test_a_rectangle_may_be_drawn_from_any_corner(tmp_path):
     data = with_shapes(tmp_path, shape([[30, 10], [10, 50]], "rectangle"))
     np.testing.assert_array_equal(data.records[0].objects.boxes, [[10, 10, 30, 50]])
     assert data.records[0].objects.segmentations == (None,)
+
+
+def test_a_rectangle_may_have_four_points(tmp_path):
+    """As X-AnyLabeling writes it."""
+    layouts.labelme(tmp_path)
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["shapes"][0]["points"] = [[10, 15], [30, 15], [30, 45], [10, 45]]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    objects = load_data(f"labelme:{tmp_path}", split="all", on_bad_data="error").records[0].objects
+    assert objects.boxes.tolist() == [[10, 15, 30, 45]] and objects.segmentations == (None,)
+
+
+def test_a_folder_is_recognised_beside_files_of_others_and_broken_ones(tmp_path):
+    layouts.labelme(tmp_path)
+    (tmp_path / "_settings.json").write_text('{"name": "shapes"}')
+    (tmp_path / "a.json").write_text('{"shapes": [')
+    data = load_data(str(tmp_path), split="all")
+    assert data.notes[0].endswith("is read as labelme") and len(data) == 2
+    assert [Path(problem.file).name for problem in data.problems] == ["_settings.json", "a.json"]
+    (tmp_path / "b.json").write_bytes((tmp_path / "b.json").read_text().encode("utf-16"))
+    (tmp_path / "c.json").unlink()
+    (tmp_path / "a.json").unlink()
+    assert len(load_data(str(tmp_path), split="all")) == 1
 
 
 def test_shapes_of_one_label_and_group_are_one_object(tmp_path):

@@ -205,6 +205,7 @@ def test_another_yaml_is_read_if_it_is_the_only_one_like_it(tmp_path):
     [
         ("nc: 5\nnames: [cat, dog]", "it says that there are 5 classes, and names 2"),
         ("nc: 2\nnames: {0: cat, 1: dog, 2: cow}", "it says that there are 2 classes, and names 3"),
+        ("names: [{name: cat}, {name: dog}]", "names must be a list of texts"),
     ],
 )
 def test_names_that_are_not_as_many_as_said_are_refused(tmp_path, text, reason):
