@@ -9,7 +9,6 @@ from typing import NamedTuple
 from PIL import Image
 
 from harmonic_tf.training.data.dataset import DetectionData, Sample
-from harmonic_tf.training.data.formats.roles import of_one_class
 from harmonic_tf.training.data.images import FORMATS, SUFFIXES
 from harmonic_tf.training.data.load import load_data, require_outside
 from harmonic_tf.training.data.problems import Problem
@@ -81,10 +80,11 @@ def convert(
         raise ValueError(f"{output}: expected a folder that is empty or not there.")
     parting = {"val_fraction": val_fraction, "val_seed": val_seed}
     if split is None:
-        splits, lost, unread = _all_splits(spec, parting)
+        splits, unread = _all_splits(spec, parting)
     else:
         data = load_data(spec, split=split)
-        splits, lost, unread = {split: data}, [], _unread(data)
+        splits, unread = {split: data}, _unread(data)
+    lost = []
     if form != "voc":
         splits, joined = _without_joined(splits)
         lost += joined
@@ -93,24 +93,20 @@ def convert(
     return Converted(splits, lost, problems, unread)
 
 
-def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list, list]:
-    """All of a source, by its splits, with the same classes in each; lines on what is left out
-    and on what is not read."""
+def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list[str]]:
+    """All of a source, by its splits, with the same classes in each, and what is not read."""
     first = load_data(spec, **parting)
     names, classes = first.splits, first.class_names
-    of_class = of_one_class(names)
-    lost = [f"lists of one class's images ({len(of_class)})"] if of_class else []
     if first.split not in names:
         other = load_data(spec, "eval", class_names=classes, **parting)
         if not names:
-            return {data.split: data for data in (first, other)}, [], []
-        return _numbered({"train": first, "val": other}), lost, _unread(first)
+            return {data.split: data for data in (first, other)}, []
+        return _numbered({"train": first, "val": other}), _unread(first)
     found = {
         name: first if name == first.split else load_data(spec, split=name, class_names=classes)
         for name in names
-        if name not in of_class
     }
-    return found, lost, [f"{n}: {line}" for n, data in found.items() for line in _unread(data)]
+    return found, [f"{n}: {line}" for n, data in found.items() for line in _unread(data)]
 
 
 def _unread(data: DetectionData) -> list[str]:

@@ -10,20 +10,6 @@ PURPOSES = {"train": "train on", "eval": "evaluate on"}
 WHOLE = "all"
 
 
-def of_one_class(splits: Collection[str]) -> list[str]:
-    """VOC's lists that tell of the images of a split which show one class; no splits of their own.
-
-    Example:
-        >>> of_one_class(["train_test", "default", "test", "cat_default"])
-        ['train_test', 'cat_default']
-    """
-    return [name for name in splits if "_" in name and name.rpartition("_")[2] in splits]
-
-
-def _of_all_classes(splits: Collection[str]) -> list[str]:
-    return sorted(set(splits).difference(of_one_class(splits)))
-
-
 def fitting(splits: Collection[str], role: str) -> list[str]:
     """The splits that fit a role equally well: those with the best beginning, or that very name.
 
@@ -32,10 +18,10 @@ def fitting(splits: Collection[str], role: str) -> list[str]:
         (['train2014', 'train2017'], ['val2017'])
     """
     for beginning in NAMES[role]:
-        found = [split for split in _of_all_classes(splits) if split.lower().startswith(beginning)]
+        found = [split for split in splits if split.lower().startswith(beginning)]
         if found:
             exact = [split for split in found if split.lower() == beginning]
-            return exact or found
+            return exact or sorted(found)
     return []
 
 
@@ -64,11 +50,11 @@ def pick_split(splits: Collection[str], role: str, wanted: str | None, where) ->
         ValueError: there is no such split, or several fit.
     """
     if wanted == WHOLE and not roles_of(splits):
-        fits = _of_all_classes(splits)
+        fits = sorted(splits)
     elif wanted is not None:
         fits = [wanted] if wanted in splits else []
     else:
-        fits = fitting(splits, role) or ([] if roles_of(splits) else _of_all_classes(splits))
+        fits = fitting(splits, role) or ([] if roles_of(splits) else sorted(splits))
     if len(fits) == 1:
         return fits[0]
     expected = f"the split {wanted!r}" if wanted else f"one split to {PURPOSES[role]}"

@@ -2,7 +2,7 @@
 lists of images, or beside their images, as labelImg leaves them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -71,8 +71,12 @@ def load_voc(
     """
     root = Path(folder).expanduser()
     parts = _parts(root)
-    split = _pick(parts, role, split, root)
+    of_class = _of_one_class(parts)
+    whole = [name for name in parts if name not in of_class]
+    split = _pick(parts if split in of_class else whole, role, split, root)
     part = parts[split]
+    if lists := [name for name in of_class if name.endswith(f"_{split}")]:
+        problem_log.unread["lists of one class's images"] = len(lists)
     if class_names is None:
         class_names = _all_class_names({p.annotations for p in parts.values()})
     annotation_of, image_of = finder(XML), finder(SUFFIXES)
@@ -103,7 +107,7 @@ def load_voc(
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=tuple(records),
-        splits=tuple(parts),
+        splits=tuple(whole),
     )
 
 
@@ -126,7 +130,12 @@ def _parts(root: Path) -> dict[str, Part]:
     return {split: Part(folder, folder) for split, folder in folders.items()}
 
 
-def _pick(parts: dict[str, Part], role: str, split: str | None, root: Path) -> str:
+def _of_one_class(lists: Collection[str]) -> list[str]:
+    """Those that tell which images of another list show one class, as dog_train of train."""
+    return [name for name in lists if "_" in name and name.rpartition("_")[2] in lists]
+
+
+def _pick(parts: Collection[str], role: str, split: str | None, root: Path) -> str:
     """As of any format; but trainval and test, as in VOC 2007, belong together."""
     if split is None and {"trainval", "test"} <= set(parts):
         split = "trainval" if role == "train" else "test"
