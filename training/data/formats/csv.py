@@ -16,6 +16,8 @@ from harmonic_tf.training.files import read_text
 
 CLASSES_FILE, UNNAMED = "classes.csv", "annotations"
 SEPARATORS = (",", ";", "\t")
+# What tells the columns apart is found in so many rows, and letters: the first may be bad.
+ROWS_TRIED, BEGINNING = 10, 2**16
 COLUMNS = ("image", "x1", "y1", "x2", "y2", "label")
 # Names of columns in a first row, where there is one.
 HEADINGS = {
@@ -102,28 +104,33 @@ def _files(place: Path) -> dict[str, Path]:
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows with the names of their columns, and the numbers of their lines."""
     text = read_text(file).replace("\0", "")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text) or ",")
+    separator = _separator(text) or ","
     columns, rows = COLUMNS, []
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not rows and columns is COLUMNS and (named := _named_columns(cells)):
-                columns = named
-            elif any(cells):
-                whole = dict(zip(columns, cells, strict=False))
-                rows.append({**whole, "line": str(reader.line_num)})
-    except csv.Error as error:
-        rows.append({"line": str(reader.line_num), "fault": str(error)})
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            cells = _cells(line, separator)
+        except csv.Error as error:
+            rows.append({"line": str(number), "fault": str(error)})
+            continue
+        if not rows and columns is COLUMNS and (named := _named_columns(cells)):
+            columns = named
+        elif any(cells):
+            rows.append({**dict(zip(columns, cells, strict=False)), "line": str(number)})
     return rows
 
 
+def _cells(line: str, separator: str) -> list[str]:
+    """The cells of one line: a quotation mark that is never closed harms no other."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator), ())]
+
+
 def _separator(text: str) -> str | None:
-    """What stands between the columns: that by which the first row is one; None if none does."""
-    first = text.lstrip().partition("\n")[0]
+    """What stands between the columns: that by which a first row is one; None if none does."""
+    first = text.lstrip()[:BEGINNING].splitlines()[:ROWS_TRIED]
     for separator in SEPARATORS:
-        cells = [cell.strip(' "\r') for cell in first.split(separator)]
-        if len(cells) == len(COLUMNS) or _named_columns(cells):
-            return separator
+        for cells in (_cells(line, separator) for line in first):
+            if len(cells) == len(COLUMNS) or _named_columns(cells):
+                return separator
     return None
 
 

@@ -24,6 +24,7 @@ def written(tmp_path, text, **more):
         ("photos/a.jpg,1,5,9,20,bird", "unknown class"),
         ("photos/a.jpg,nan,5,9,20,dog", "box is not finite"),
         (",1,5,9,20,dog", "malformed row"),
+        pytest.param(f"photos/{'a' * 200_000},1,5,9,20,dog", "malformed row", id="long"),
     ],
 )
 def test_a_bad_row_is_named_and_the_rest_is_used(tmp_path, row, kind):
@@ -70,6 +71,20 @@ def test_text_as_spreadsheets_write_it(tmp_path):
     data = written(tmp_path, text, on_bad_data="error")
     assert data.image_names == ("photos/a.jpg", "photos\\b.jpg")
     np.testing.assert_array_equal(data.records[1].objects.boxes, [[0, 0, 9.5, 9]])
+
+
+def test_a_quotation_mark_that_is_not_closed_harms_its_own_row_alone(tmp_path):
+    rows = ['"photos/a.jpg,1,2,30,40,dog', "photos/b.jpg,1,2,30,40,dog", "photos/c.jpg,1,2,9,9,cat"]
+    data = written(tmp_path, "\n".join(rows))
+    assert data.image_names == ("photos/b.jpg", "photos/c.jpg")
+    (problem,) = data.problems
+    assert problem.kind == "missing image file" and rows[0].strip('"') in problem.object
+
+
+@pytest.mark.parametrize("row", ["photos/a.jpg,1,2,30,dog", "photos/a.jpg,1,2,30,40,dog,1"])
+def test_a_folder_is_recognised_whose_first_row_is_bad(tmp_path, row):
+    written(tmp_path, f'{row}\n"photos/b.jpg",1,2,30,40,dog\n')
+    assert load_data(str(tmp_path / "pets"), split="annotations").image_names[-1] == "photos/b.jpg"
 
 
 def test_nothing_in_the_file_is_an_error(tmp_path):
