@@ -11,6 +11,7 @@ from harmonic_tf.training.files import decode_marked, read_bytes, read_text
 
 # Windows writes characters of the larger set under the smaller one's name.
 LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+BEGINNING = 2**16
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][\w.:-]*)["']""")
 
 
@@ -30,6 +31,18 @@ def read_json(file: Path):
         raise
     except ValueError:  # a number with more digits than Python reads
         return json.loads(text, parse_int=_whole)
+
+
+def begins_with(file: Path, pattern: re.Pattern) -> bool:
+    """Whether a pattern of bytes is found in a file's beginning; the rest may be broken, or large.
+
+    UTF-16's zeros are left out.
+    """
+    try:
+        with file.open("rb") as stream:
+            return bool(pattern.search(stream.read(BEGINNING).replace(b"\0", b"")))
+    except OSError:
+        return False
 
 
 def _whole(digits: str) -> int | float:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +17,12 @@ from harmonic_tf.training.data.headers import read_headers
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import BadDataError, Problem, Unusable
 from harmonic_tf.training.data.segmentation import usable_segmentation
-from harmonic_tf.training.data.text import read_json
+from harmonic_tf.training.data.text import begins_with, read_json
 from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
-PREFIX = "instances_"
+PREFIX, JSON = "instances_", (".json",)
 ROBOFLOW_FILE = "_annotations.coco.json"
+LISTS = re.compile(rb'^\W*\{.*"(images|annotations)"\s*:\s*\[', re.DOTALL)
 # What is read of the file and of the entries of its lists; all else is counted.
 READ = {
     "annotations": {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"},
@@ -55,7 +57,8 @@ def load_coco(
     They are annotations/instances_SPLIT.json, as COCO and CVAT write them, with images in
     DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR; or
     SPLIT/_annotations.coco.json beside the images, as Roboflow does. Its category 0, which stands
-    above the others and has no objects, is left out.
+    above the others and has no objects, is left out. Of another folder, its only JSON file, with
+    images in DIR, DIR/images (Label Studio) or DIR/data (FiftyOne).
 
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
     the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is
@@ -144,12 +147,15 @@ def _parts(root: Path, images: Path | None) -> dict[str, Part]:
         for split, folder in ({WHOLE: root} | split_folders(root)).items():
             if (folder / ROBOFLOW_FILE).is_file():
                 found[split] = Part(folder / ROBOFLOW_FILE, root, (folder,))
-        for file in files_in(root / "annotations", (".json",), deep=False):
+        for file in files_in(root / "annotations", JSON, deep=False):
             if not file.name.startswith(PREFIX):
                 continue
             split = file.stem.removeprefix(PREFIX)
             folders = (root / split, root / "images" / split, root / "images", root)
             found[split] = Part(file, root, folders)
+        alone = files_in(root, JSON, deep=False)
+        if not found and len(alone) == 1 and begins_with(alone[0], LISTS):
+            found[WHOLE] = Part(alone[0], root, (root, root / "images", root / "data"))
     if images is not None:
         found = {k: Part(part.file, images, (images,)) for k, part in found.items()}
     return found

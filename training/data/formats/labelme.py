@@ -16,14 +16,14 @@ from harmonic_tf.training.data.formats.listing import files_in, name_unlabelled
 from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.images import SUFFIXES, Header
 from harmonic_tf.training.data.problems import Unusable
-from harmonic_tf.training.data.text import read_json
+from harmonic_tf.training.data.text import begins_with, read_json
 from harmonic_tf.training.data.validation import ProblemLog
 
 JSON = (".json",)
 # A polygon in place of a circle stays this close to it, in pixels.
 CIRCLE_TOLERANCE = 0.25
-# A folder is recognised by so many files, of each by so many bytes; without the zeros of UTF-16.
-FILES_TRIED, BEGINNING = 10, 2**16
+# A folder is recognised by one of so many files.
+FILES_TRIED = 10
 SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 
 
@@ -89,16 +89,7 @@ def is_labelme(place: Path) -> bool:
     """Whether a path looks like one of these: one of its first JSON files begins like it."""
     places = (place, place / "labels", *split_folders(place).values())
     files = [file for folder in places for file in files_in(folder, JSON, deep=False)]
-    return any(map(_has_shapes, files[:FILES_TRIED]))
-
-
-def _has_shapes(file: Path) -> bool:
-    """Whether a file's beginning has a list of shapes; the rest may be broken, or large."""
-    try:
-        with file.open("rb") as stream:
-            return bool(SHAPES.search(stream.read(BEGINNING).replace(b"\0", b"")))
-    except OSError:
-        return False
+    return any(begins_with(file, SHAPES) for file in files[:FILES_TRIED])
 
 
 def _picture(file: Path, root: Path, anywhere: bool) -> Picture:

@@ -64,6 +64,15 @@ def test_splits(tmp_path):
         load_data(f"coco:{tmp_path}", role="eval")
 
 
+def test_a_folder_with_one_json_of_another_kind_is_none(tmp_path):
+    (tmp_path / "notes.json").write_text('{"categories": [{"id": 0, "name": "images"}]}')
+    with pytest.raises(ValueError, match="looks like none of them"):
+        load_data(str(tmp_path))
+    (tmp_path / "notes.json").write_text('{"images": [], "annotations": ')
+    with pytest.raises(ValueError, match="malformed JSON"):
+        load_data(str(tmp_path))
+
+
 def test_images_may_lie_in_images(tmp_path):
     root = write_coco(tmp_path, IMAGES, ANNOTATIONS, CATEGORIES)
     (root / "images").mkdir()
