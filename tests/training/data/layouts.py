@@ -152,6 +152,19 @@ def coco_cvat(root: Path) -> str:
     return f"coco:{root}"
 
 
+def coco_label_studio(root: Path) -> str:
+    """One JSON file, whatever it is called, beside images/."""
+    images(root / "images")
+    write_json(root / "result.json", coco_content("images/{}.jpg"))
+    return f"coco:{root}"
+
+
+def coco_fiftyone(root: Path) -> str:
+    images(root / "data")
+    write_json(root / "labels.json", coco_content())
+    return f"coco:{root}"
+
+
 def coco_file(root: Path) -> str:
     images(root / "photos")
     write_json(root / "labels.json", coco_content())
@@ -324,6 +337,18 @@ def tfrecord_label_map(root: Path) -> str:
     return f"tfrecord:{root}"
 
 
+def tfrecord_roboflow(root: Path) -> str:
+    """A folder for each split, each with a label map; files are called after the classes."""
+    write_records(root / "train/pets.tfrecord", map(example, "abc"))
+    write_records(root / "val/pets.tfrecord", map(example, "b"))
+    for split in ("train", "val"):
+        (root / split / "pets_label_map.pbtxt").write_text(
+            'item {\n name: "/m/1",\n id: 1,\n display_name: "cat"\n}\n'
+            'item {\n name: "/m/2",\n id: 2,\n display_name: "dog"\n}\n'
+        )
+    return f"tfrecord:{root}"
+
+
 WITH_SPLITS = (
     yolo,
     yolo_roboflow,
@@ -337,11 +362,14 @@ WITH_SPLITS = (
     csv_headings,
     tfrecord,
     tfrecord_label_map,
+    tfrecord_roboflow,
 )
 WITHOUT_SPLITS = (
     yolo_bare,
     yolo_labelimg,
     coco_cvat,
+    coco_label_studio,
+    coco_fiftyone,
     coco_file,
     voc_without_lists,
     voc_cvat,

@@ -20,7 +20,7 @@ from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, samples
 from harmonic_tf.training.data.formats.listing import files_in
-from harmonic_tf.training.data.formats.roles import NAMES, WHOLE, pick_split
+from harmonic_tf.training.data.formats.roles import NAMES, WHOLE, pick_split, split_folders
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
@@ -29,6 +29,7 @@ from harmonic_tf.training.rle import runs
 
 SUFFIXES = re.compile(r"^(?!\._).*\.(tfrecords?|records?)(-\d+-of-\d+)?$", re.IGNORECASE)
 LABEL_MAPS = (".pbtxt", ".pbtxt.txt")
+LABEL = re.compile(r"""\b(name|display_name)\s*:\s*(["'])(.*?)\2""")
 GZIP = b"\x1f\x8b"
 # Its length and the length's checksum stand before a record, its own checksum behind it.
 BEFORE, BEHIND = 12, 4
@@ -67,8 +68,9 @@ def load_tfrecord(
 
     Args:
         argument: str. A file, a pattern, or a folder of files named .tfrecord or .record, with or
-            without -00000-of-00010.
-        role: str. Of several files, picks those in whose names a word begins as a split's.
+            without -00000-of-00010, or of folders train, valid and test of such files.
+        role: str. Of several files, picks those in whose names, or folders' names, a word begins
+            as a split's.
         split: str or None. "train", "valid", "val" or "test".
         class_names: tuple of str or None. None: in the order of their numbers, else sorted.
         problem_log: ProblemLog. Problems are added here.
@@ -82,8 +84,10 @@ def load_tfrecord(
     files = _files(argument)
     splits: dict[str, list[Path]] = {}
     is_one = Path(argument).expanduser().is_file()
+    are_parted = len({file.parent for file in files}) > 1
     for file in files:
-        splits.setdefault(WHOLE if is_one else _split_of(file), []).append(file)
+        split_of_file = WHOLE if is_one else _split_of(file, are_parted)
+        splits.setdefault(split_of_file, []).append(file)
     split = pick_split(splits, role, split, argument)
     label_map = _label_map(files[0].parent) if files else {}
     pictures, labels = [], dict(label_map)
@@ -114,33 +118,43 @@ def load_tfrecord(
 def is_tfrecord(place: Path) -> bool:
     """Whether a path looks like one of these."""
     if place.is_dir():
-        return any(SUFFIXES.search(file.name) for file in place.iterdir())
+        return bool(_files(str(place)))
     return bool(SUFFIXES.search(place.name))
 
 
 def _files(argument: str) -> list[Path]:
     place = Path(argument).expanduser()
     if place.is_dir():
-        return sorted(file for file in place.iterdir() if SUFFIXES.search(file.name))
+        folders = [place] if _records_in(place) else split_folders(place).values()
+        return [file for folder in folders for file in _records_in(folder)]
     return sorted(Path(name) for name in glob.glob(str(place)) if os.path.isfile(name))
 
 
-def _split_of(file: Path) -> str:
-    """The word of a file's name that begins as a split's name does."""
+def _records_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if SUFFIXES.search(file.name))
+
+
+def _split_of(file: Path, are_parted: bool) -> str:
+    """The word of a file's name that begins as a split's does, else of its folder's if files lie
+    in several, as Roboflow's."""
     beginnings = tuple(name for names in NAMES.values() for name in names)
-    words = re.split(r"[^a-z0-9]+", file.name.lower())
+    text = f"{file.name}/{file.parent.name}" if are_parted else file.name
+    words = re.split(r"[^a-z0-9]+", text.lower())
     return next((word for word in words if word.startswith(beginnings)), WHOLE)
 
 
 def _label_map(folder: Path) -> dict[int, str]:
-    """Number -> name of each item of a label map: `item { id: 1 name: 'cat' }`."""
+    """Number -> name of each item of a label map: `item { id: 1 name: 'cat' }`.
+
+    A `display_name` goes before: COCO's and Open Images' have codes as names, such as /m/01yrx.
+    """
     files = files_in(folder, LABEL_MAPS, deep=False)
     found = {}
     for item in re.findall(r"item\s*\{(.*?)\}", read_text(files[0]) if files else "", re.DOTALL):
         number = re.search(r"\bid\s*:\s*(\d+)", item)
-        name = re.search(r"""\bname\s*:\s*(["'])(.*?)\1""", item)
-        if number and name:
-            found[int(number[1])] = name[2]
+        names = {key: name for key, _, name in re.findall(LABEL, item)}
+        if number and names:
+            found[int(number[1])] = names.get("display_name") or names["name"]
     return found
 
 

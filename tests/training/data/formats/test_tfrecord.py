@@ -4,7 +4,7 @@ import io
 import layouts
 import numpy as np
 import pytest
-from layouts import example, write_records
+from layouts import NAMES, example, write_records
 from PIL import Image
 
 from harmonic_tf.training.data import eval_batches, load_data
@@ -47,6 +47,17 @@ def test_splits_by_words_of_file_names(tmp_path):
     assert len(load_data(f"tfrecord:{tmp_path}")) == 2
     data = load_data(f"tfrecord:{tmp_path}", "eval")
     assert (data.split, data.image_names, data.class_names) == ("val", ("c.jpg",), ("cat", "dog"))
+
+
+def test_splits_by_the_names_of_folders(tmp_path):
+    """As Roboflow names them; of one folder alone there are none."""
+    layouts.tfrecord_roboflow(tmp_path)
+    (tmp_path / "val").rename(tmp_path / "valid")
+    for spec in (f"tfrecord:{tmp_path}", f"tfrecord:{tmp_path}/*/*.tfrecord"):
+        assert (load_data(spec).split, len(load_data(spec))) == ("train", 3)
+        data = load_data(spec, "eval")
+        assert (data.split, data.image_names, data.class_names) == ("valid", ("b.jpg",), NAMES)
+    assert load_data(f"tfrecord:{tmp_path}/train/*.tfrecord", split="all").splits == ("all",)
 
 
 @pytest.mark.parametrize(
