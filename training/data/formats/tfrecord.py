@@ -3,6 +3,7 @@
 https://github.com/tensorflow/models/blob/master/research/object_detection/data_decoders/
 """
 
+import collections
 import functools
 import glob
 import io
@@ -28,6 +29,7 @@ from harmonic_tf.training.files import read_text
 from harmonic_tf.training.rle import runs
 
 SUFFIXES = re.compile(r"^(?!\._).*\.(tfrecords?|records?)(-\d+-of-\d+)?$", re.IGNORECASE)
+SHARD = re.compile(r"-\d+-of-(\d+)$")
 LABEL_MAPS = (".pbtxt", ".pbtxt.txt")
 LABEL = re.compile(r"""\b(name|display_name)\s*:\s*(["'])(.*?)\2""")
 GZIP = b"\x1f\x8b"
@@ -89,6 +91,7 @@ def load_tfrecord(
         split_of_file = WHOLE if is_one else _split_of(file, are_parted)
         splits.setdefault(split_of_file, []).append(file)
     split = pick_split(splits, role, split, argument)
+    problem_log.notes += _missing_shards(splits[split])
     label_map = _label_map(files[0].parent) if files else {}
     pictures, labels = [], dict(label_map)
     for name, members in splits.items():
@@ -141,6 +144,17 @@ def _split_of(file: Path, are_parted: bool) -> str:
     text = f"{file.name}/{file.parent.name}" if are_parted else file.name
     words = re.split(r"[^a-z0-9]+", text.lower())
     return next((word for word in words if word.startswith(beginnings)), WHOLE)
+
+
+def _missing_shards(files: list[Path]) -> list[str]:
+    """A sentence on each name with -of-00010 of which not as many files are there."""
+    shards = [(file, shard) for file in files if (shard := SHARD.search(file.name))]
+    counts = collections.Counter((file.name[: s.start()], int(s[1])) for file, s in shards)
+    return [
+        f"{name}: {there} of {count} files are read"
+        for (name, count), there in counts.items()
+        if there < count
+    ]
 
 
 def _label_map(folder: Path) -> dict[int, str]:

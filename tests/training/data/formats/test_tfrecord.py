@@ -49,6 +49,13 @@ def test_splits_by_words_of_file_names(tmp_path):
     assert (data.split, data.image_names, data.class_names) == ("val", ("c.jpg",), ("cat", "dog"))
 
 
+def test_files_that_are_missing_of_several_are_told(tmp_path):
+    spec = layouts.tfrecord(tmp_path)
+    assert load_data(spec, on_bad_data="error").notes == ()
+    (tmp_path / "pets_train.record-00001-of-00002").unlink()
+    assert load_data(spec).notes == ("pets_train.record: 1 of 2 files are read",)
+
+
 def test_splits_by_the_names_of_folders(tmp_path):
     """As Roboflow names them; of one folder alone there are none."""
     layouts.tfrecord_roboflow(tmp_path)
