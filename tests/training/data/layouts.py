@@ -281,6 +281,12 @@ def csv_headings(root: Path) -> str:
     return f"csv:{root}"
 
 
+def csv_roboflow(root: Path) -> str:
+    csv_headings(root / "train")
+    (root / "train/train.csv").rename(root / "train/_annotations.csv")
+    return f"csv:{root}"
+
+
 def example(name, text=True, **more) -> bytes:
     """A record of the TF Object Detection API."""
     import tensorflow as tf
@@ -360,6 +366,7 @@ WITH_SPLITS = (
     voc,
     voc_roboflow,
     csv_headings,
+    csv_roboflow,
     tfrecord,
     tfrecord_label_map,
     tfrecord_roboflow,

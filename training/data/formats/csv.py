@@ -8,13 +8,13 @@ from harmonic_tf.training.data.dataset import DetectionData
 from harmonic_tf.training.data.formats import values
 from harmonic_tf.training.data.formats.assembly import Picture, Region, numbers, samples
 from harmonic_tf.training.data.formats.listing import files_in
-from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, roles_of
+from harmonic_tf.training.data.formats.roles import WHOLE, pick_split, roles_of, split_folders
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
 from harmonic_tf.training.files import read_text
 
-CLASSES_FILE, UNNAMED = "classes.csv", "annotations"
+CLASSES_FILE, UNNAMED, ROBOFLOW_FILE = "classes.csv", "annotations", "_annotations.csv"
 SEPARATORS = (",", ";", "\t")
 # What tells the columns apart is found in so many rows, and letters: the first may be bad.
 ROWS_TRIED, BEGINNING = 10, 2**16
@@ -46,7 +46,8 @@ def load_csv(
 
     Args:
         argument: str. The file, or a folder with one file a split, of which annotations.csv may be
-            the one to train on; with ",images=anywhere" images may lie elsewhere.
+            the one to train on, or with train/_annotations.csv (valid, test) beside the images, as
+            Roboflow writes them; with ",images=anywhere" images may lie elsewhere.
         role: str. Of a folder, picks the file whose name begins as a split's.
         split: str or None. A file's name in the folder without ".csv".
         class_names: tuple of str or None. None: in the order of their numbers, else sorted.
@@ -98,7 +99,8 @@ def _files(place: Path) -> dict[str, Path]:
     named = {file.stem: file for file in files if file.name.lower() != CLASSES_FILE}
     if roles_of(named) == ["eval"] and UNNAMED in named:
         named["train"] = named.pop(UNNAMED)
-    return named
+    parts = {split: folder / ROBOFLOW_FILE for split, folder in split_folders(place).items()}
+    return named or {split: file for split, file in parts.items() if file.is_file()}
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
