@@ -38,6 +38,8 @@ def begins_with(file: Path, pattern: re.Pattern) -> bool:
 
     UTF-16's zeros are left out.
     """
+    if not file.is_file():  # a pipe may never end
+        return False
     try:
         with file.open("rb") as stream:
             return bool(pattern.search(stream.read(BEGINNING).replace(b"\0", b"")))
