@@ -109,6 +109,12 @@ def load_yolo(
                 values.check_inside(layout.folder, image, values.WAY_OUT)
             pictures.append(Picture(name, image, labels, None, _lines(labels)))
 
+    if pictures and not any(picture.source.is_file() for picture in pictures):
+        problem_log.notes.append(
+            f"{split}: no image has a file of labels, such as {pictures[0].source}: all are read "
+            "as images without objects"
+        )
+
     def region_of(line: list[str], header: Header) -> Region:
         return _region(line, header, layout)
 

@@ -213,6 +213,15 @@ def test_names_that_are_not_as_many_as_said_are_refused(tmp_path, text, reason):
         configured(tmp_path, f"train: images/train\n{text}\n")
 
 
+def test_a_split_without_any_file_of_labels_is_told(tmp_path):
+    spec = layouts.yolo(tmp_path)
+    assert load_data(spec, split="train").notes == ()
+    for file in (tmp_path / "labels/train").iterdir():
+        file.unlink()
+    (note,) = load_data(spec, split="train").notes
+    assert note.startswith("train: no image has a file of labels, such as ") and "a.txt" in note
+
+
 def test_a_number_of_classes_without_names(tmp_path):
     data = configured(tmp_path, "train: images/train\nnames:\nnc: 4\n")
     assert data.class_names == ("class 0", "class 1", "class 2", "class 3")
