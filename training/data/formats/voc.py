@@ -153,10 +153,14 @@ def _image_ids(part: Part, annotation_of: Callable[[Path], Path]) -> list[str]:
 
 
 def _image_id(part: Part, line: str, annotation_of: Callable[[Path], Path]) -> str:
+    """The line; or without a last column, or an image's suffix, that the annotation has not."""
     *words, last = line.split()
-    if not words or last not in PRESENCE or os.path.isfile(annotation_of(part.annotations / line)):
-        return line
-    return line.removesuffix(last).strip()
+    stem, suffix = os.path.splitext(line)
+    shorter = [line.removesuffix(last).strip()] if words and last in PRESENCE else []
+    shorter += [stem] if suffix.lower() in SUFFIXES else []
+    forms = [line, *shorter]
+    there = (form for form in forms if os.path.isfile(annotation_of(part.annotations / form)))
+    return next(there, (shorter or forms)[0])
 
 
 def _tree(file: Path) -> Element:

@@ -240,6 +240,13 @@ def test_ids_with_spaces_and_lists_of_one_class(tmp_path):
     assert data.image_names == ("my photo.jpg", "my photo 1.jpg", "b.jpg")
 
 
+def test_lists_of_file_names(tmp_path):
+    root = write_voc(tmp_path, {"a": DOG, "b.png": DOG}, {"train": ["a.JPG", "b.png", "c.bmp"]})
+    data = load_data(f"voc:{root}")
+    assert data.image_names == ("a.jpg", "b.png.jpg")
+    assert reasons(data) == [("c.xml", None, "missing annotation file")]
+
+
 def test_lists_of_one_class_are_no_splits_to_train_or_evaluate_on(tmp_path):
     """VOC 2007's test set alone has train_test.txt: the images of `test` that show a train."""
     root = write_voc(tmp_path, dict.fromkeys("abc", DOG), {"test": "abc", "train_test": "abc"})
