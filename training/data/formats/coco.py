@@ -22,7 +22,7 @@ from harmonic_tf.training.data.validation import ProblemLog, check_size, unique
 
 PREFIX, JSON = "instances_", (".json",)
 ROBOFLOW_FILE = "_annotations.coco.json"
-LISTS = re.compile(rb'^\W*\{.*"(images|annotations)"\s*:\s*\[', re.DOTALL)
+LISTS = re.compile(rb'^[^\w\[]*\{.*"(images|annotations)"\s*:\s*\[', re.DOTALL)
 # What is read of the file and of the entries of its lists; all else is counted.
 READ = {
     "annotations": {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"},
@@ -54,8 +54,8 @@ def load_coco(
 ) -> DetectionData:
     """Reads one of the JSON files of a folder, or one JSON file.
 
-    They are annotations/instances_SPLIT.json, as COCO and CVAT write them, with images in
-    DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR; or
+    They are annotations/instances_SPLIT.json, as COCO and CVAT write them, or where there is none
+    annotations/SPLIT.json, with images in DIR/SPLIT, DIR/images/SPLIT, DIR/images or DIR; or
     SPLIT/_annotations.coco.json beside the images, as Roboflow does. Its category 0, which stands
     above the others and has no objects, is left out. Of another folder, its only JSON file, with
     images in DIR, DIR/images (Label Studio) or DIR/data (FiftyOne).
@@ -147,9 +147,9 @@ def _parts(root: Path, images: Path | None) -> dict[str, Part]:
         for split, folder in ({WHOLE: root} | split_folders(root)).items():
             if (folder / ROBOFLOW_FILE).is_file():
                 found[split] = Part(folder / ROBOFLOW_FILE, root, (folder,))
-        for file in files_in(root / "annotations", JSON, deep=False):
-            if not file.name.startswith(PREFIX):
-                continue
+        files = files_in(root / "annotations", JSON, deep=False)
+        instances = [file for file in files if file.name.startswith(PREFIX)]
+        for file in instances or [file for file in files if begins_with(file, LISTS)]:
             split = file.stem.removeprefix(PREFIX)
             folders = (root / split, root / "images" / split, root / "images", root)
             found[split] = Part(file, root, folders)

@@ -64,8 +64,22 @@ def test_splits(tmp_path):
         load_data(f"coco:{tmp_path}", role="eval")
 
 
+def test_files_called_like_splits_are_read_where_there_are_no_instances(tmp_path):
+    write_coco(tmp_path, IMAGES, [], CATEGORIES, "train")
+    files = tmp_path / "annotations"
+    (files / "instances_train.json").rename(files / "train.json")
+    (files / "labels.json").write_text("{}")
+    data = load_data(str(tmp_path), split="train")
+    assert (data.split, data.splits, len(data)) == ("train", ("train",), 2)
+    write_coco(tmp_path, IMAGES, [], CATEGORIES, "val")
+    assert load_data(str(tmp_path), "eval").splits == ("val",)
+
+
 def test_a_folder_with_one_json_of_another_kind_is_none(tmp_path):
     (tmp_path / "notes.json").write_text('{"categories": [{"id": 0, "name": "images"}]}')
+    with pytest.raises(ValueError, match="looks like none of them"):
+        load_data(str(tmp_path))
+    (tmp_path / "notes.json").write_text('[{"image": "a.jpg", "annotations": []}]')
     with pytest.raises(ValueError, match="looks like none of them"):
         load_data(str(tmp_path))
     (tmp_path / "notes.json").write_text('{"images": [], "annotations": ')
