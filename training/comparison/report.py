@@ -108,8 +108,14 @@ def collect(runs) -> Comparison:
 
 def _measured(folder):
     """The numbers of one run, by their names."""
-    found = json.loads((folder / "metrics.json").read_text("utf-8"))
-    found["mean p"] = json.loads((folder / "details.json").read_text("utf-8"))["mean_p"]
+    try:
+        found = json.loads((folder / "metrics.json").read_text("utf-8"))
+        found["mean p"] = json.loads((folder / "details.json").read_text("utf-8"))["mean_p"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: metrics.json or details.json cannot be used ({error!r}); remove the "
+            "folder to train it anew"
+        ) from error
     for number in NUMBERS:
         if number in found and found[number] is None:
             raise UserError(f"{folder}: no {number}; its evaluation data has no objects")

@@ -308,6 +308,9 @@ def test_without_objects_there_is_nothing_to_compare(trained, tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "AP": None}))
     with pytest.raises(UserError, match="no AP; its evaluation data has no objects"):
         compare(RECIPES[:1], tmp_path)
+    file.write_text("{")
+    with pytest.raises(UserError, match=f"{file.parent.name}: metrics.json .* cannot be used"):
+        compare(RECIPES[:1], tmp_path)
 
 
 @pytest.mark.slow
