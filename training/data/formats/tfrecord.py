@@ -134,7 +134,8 @@ def _files(argument: str) -> list[Path]:
 
 
 def _records_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if SUFFIXES.search(file.name))
+    files = folder.iterdir() if os.access(folder, os.R_OK | os.X_OK) else ()
+    return sorted(file for file in files if SUFFIXES.search(file.name))
 
 
 def _split_of(file: Path, are_parted: bool) -> str:
@@ -166,9 +167,9 @@ def _label_map(folder: Path) -> dict[int, str]:
     found = {}
     for item in re.findall(r"item\s*\{(.*?)\}", read_text(files[0]) if files else "", re.DOTALL):
         number = re.search(r"\bid\s*:\s*(\d+)", item)
-        names = {key: name for key, _, name in re.findall(LABEL, item)}
+        names = {key: name for key, _, name in re.findall(LABEL, item) if name}
         if number and names:
-            found[int(number[1])] = names.get("display_name") or names["name"]
+            found[int(number[1])] = names.get("display_name", names.get("name"))
     return found
 
 

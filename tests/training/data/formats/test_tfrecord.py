@@ -41,6 +41,22 @@ def test_classes_without_names_go_by_their_numbers(tmp_path):
     assert data.records[0].objects.classes.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        ("name: '/m/1' display_name: 'cat'", "cat"),
+        ("display_name: \"cat\" name: '/m/1'", "cat"),
+        ("name: 'cat' display_name: ''", "cat"),
+        ("display_name: ''", "class 1"),
+    ],
+)
+def test_the_names_of_a_label_map(tmp_path, names, expected):
+    write_records(tmp_path / "x.tfrecord", [example("b", text=False)])
+    (tmp_path / "map.pbtxt").write_text(f"item {{ id: 1 {names} }} item {{ id: 2 name: 'dog' }}")
+    data = load_data(f"tfrecord:{tmp_path}/x.tfrecord", split="all", on_bad_data="error")
+    assert data.class_names == (expected, "dog")
+
+
 def test_splits_by_words_of_file_names(tmp_path):
     write_records(tmp_path / "pets_train.record", map(example, "ab"))
     write_records(tmp_path / "pets_val.record", [example("c")])
