@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from harmonic_tf.training.data.dataset import Objects, Sample
 from harmonic_tf.training.data.display import Display
+from harmonic_tf.training.data.headers import try_header
 from harmonic_tf.training.data.images import blank
 from harmonic_tf.training.data.images import decode as decode_image
+from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.files import write_bytes
 from harmonic_tf.training.rle import as_rle, decode
 from harmonic_tf.training.visualization.drawing import DISPLAY_THRESHOLD, draw_boxes, grid
@@ -46,8 +49,10 @@ def save_problem_sheet(data, path, count=16) -> Path | None:
     records = {record.encoded: record for record in data.records}
     drawn, captions = [], []
     for problem in ordered:
-        record = records.get(problem.image)
-        if record is not None and len(drawn) < count:
+        if len(drawn) == count:
+            break
+        record = records.get(problem.image) or _left_out(problem.image)
+        if record is not None:
             drawn.append(_draw_objects(record, data))
             captions.append(f"{problem.kind}\n{record.name}, {problem.object}")
     return _save(grid(drawn, captions=captions), path) if drawn else None
@@ -72,6 +77,14 @@ def save_detection_sheet(
         _draw_found(record, evaluation, data, score_threshold) for record in data.records[:count]
     ]
     return _save(grid(images), path)
+
+
+def _left_out(image: Path | None) -> Sample | None:
+    """An image that is not in the data, without objects; None if it cannot be read."""
+    header = None if image is None else try_header(image)
+    if header is None or isinstance(header, Unusable):
+        return None
+    return Sample.of(image.name, 0, header, image, Objects.of([]))
 
 
 def _draw_objects(record, data):
