@@ -88,7 +88,7 @@ def is_csv(place: Path) -> bool:
     if place.is_dir():
         files = _files(place)
         unnamed = files.get(UNNAMED)
-        return bool(roles_of(files) or (unnamed and _separator(read_text(unnamed))))
+        return bool(roles_of(files) or (unnamed and _separator(_text(unnamed))))
     return place.suffix.lower() == ".csv"
 
 
@@ -105,7 +105,7 @@ def _files(place: Path) -> dict[str, Path]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     """The rows with the names of their columns, and the numbers of their lines."""
-    text = read_text(file).replace("\0", "")
+    text = _text(file)
     separator = _separator(text) or ","
     columns, rows = COLUMNS, []
     for number, line in enumerate(text.splitlines(), 1):
@@ -119,6 +119,11 @@ def _rows(file: Path) -> list[dict[str, str]]:
         elif any(cells):
             rows.append({**dict(zip(columns, cells, strict=False)), "line": str(number)})
     return rows
+
+
+def _text(file: Path) -> str:
+    """A file's text; Python 3.10 reads no rows with zeros in them."""
+    return read_text(file).replace("\0", "")
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -148,7 +153,7 @@ def _class_names(file: Path, rows: dict, log: ProblemLog) -> tuple[str, ...]:
         labels = {row.get("label", "") for part in rows.values() for row in part}
         return tuple(sorted(labels - {""}))
     numbered = {}
-    text = read_text(file)
+    text = _text(file)
     separator = max(SEPARATORS, key=text.count)
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
         with log.naming(file, ",".join(row)):
