@@ -140,7 +140,7 @@ def _parts(root: Path, images: Path | None) -> dict[str, Part]:
     if root.is_file():
         base = root.parent.parent if root.parent.name == "annotations" else root.parent
         folders = (base, base / "images")
-        split = root.stem.removeprefix("instances_")
+        split = root.stem.removeprefix(PREFIX)
         found = {WHOLE: Part(root, base, (*folders, *(folder / split for folder in folders)))}
     else:
         found = {}
