@@ -152,7 +152,7 @@ def configured(root, text, file="data.yaml", **more):
     "text, place",
     [
         ("train: C:\\Users\\me\\pets\\images\\train", "C:\\Users\\me\\pets\\images\\train"),
-        ("train: /home/me/pets/images/train", "/home/me/pets/images/train"),
+        ("train: /mnt/me/pets/images/train", "/mnt/me/pets/images/train"),
         ("path: /content\ntrain: /content/images/train/", "/content/images/train/"),
         ("path: C:\\pets\ntrain: images\\train", None),
         ("path: /content/pets\ntrain: images/train", None),
@@ -169,8 +169,8 @@ def test_paths_of_another_machine_are_looked_for_beside(tmp_path, text, place):
 
 def test_images_alone_is_no_end_of_a_path(tmp_path):
     """Or it would be trained and evaluated on the same images."""
-    with pytest.raises(ValueError, match="train is neither a folder nor a list: /home/me/tr"):
-        configured(tmp_path / "pets", "train: /home/me/train/images\nnames: [cat, dog]\n")
+    with pytest.raises(ValueError, match="train is neither a folder nor a list: /mnt/me/tr"):
+        configured(tmp_path / "pets", "train: /mnt/me/train/images\nnames: [cat, dog]\n")
 
 
 def test_a_list_of_another_machine_is_read_beside(tmp_path):
