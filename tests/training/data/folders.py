@@ -56,3 +56,29 @@ def write_coco(root: Path, images, annotations, categories, split="train2017") -
     content = {"images": images, "annotations": annotations, "categories": categories}
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
     return root
+
+
+def mixed(tmp_path):
+    """One image in each way of being decoded, turned where its kind can be."""
+    kinds = {"a.jpg": "JPEG", "b.png": "PNG", "c.webp": "WEBP", "d.bmp": "BMP", "e.gif": "GIF"}
+    images, annotations = [], []
+    for number, name in enumerate(kinds, 1):
+        images.append({"id": number, "file_name": name})
+        box = {"image_id": number, "category_id": 1, "bbox": [number, 1, 9, 9]}
+        annotations.append(box)
+    root = write_coco(tmp_path, images, annotations, [{"id": 1, "name": "dog"}])
+    shown = []
+    for number, (name, kind) in enumerate(kinds.items()):
+        image = picture(seed=number)
+        if kind in ("BMP", "GIF"):
+            image = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+            image.save(root / "train2017" / name, kind)
+            shown.append(np.asarray(image.convert("RGB")))
+            continue
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"lossless": True} if kind == "WEBP" else {}
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(root / "train2017" / name, kind, exif=exif, **options)
+        shown.append(np.asarray(image))
+    return root, np.stack(shown).astype(np.float32)
