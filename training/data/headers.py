@@ -26,9 +26,13 @@ from harmonic_tf.training.progress import progress_bar
 VERSION = f"2-pillow-{PIL.__version__}"
 WORKERS = min(16, 2 + (os.cpu_count() or 1))
 WAITING = 4 * WORKERS
+# In bytes, on average: threads would wait for each other longer than such images take to decode.
+SMALL = 50_000
 BAR_AFTER = 1.0
 SAVE_EVERY = 1000
 LOCK_SECONDS = 10
+# SQLite takes no more values in a query everywhere.
+AT_ONCE = 999
 MOST_ROWS = 1_000_000
 
 
@@ -45,9 +49,11 @@ def read_headers(files: Sequence[Path]) -> list[Header | Unusable]:
     with HeaderCache() as cache:
         known = cache.find(files, stamps)
         missing = [index for index, header in enumerate(known) if header is None]
-        checked = in_parallel(try_header, [files[index] for index in missing], len(missing))
+        bytes_of_all = sum(stamps[index][0] for index in missing if stamps[index])
+        look = map if bytes_of_all < SMALL * len(missing) else in_parallel
+        checked = look(try_header, [files[index] for index in missing])
         fresh = []
-        for index, header in zip(missing, checked, strict=True):
+        for index, header in zip(missing, shown(checked, len(missing)), strict=True):
             known[index] = header
             if isinstance(header, Header):
                 fresh.append((files[index], stamps[index], header))
@@ -75,34 +81,39 @@ def try_header(encoded: Path | bytes) -> Header | Unusable:
         return error
 
 
-def in_parallel(function: Callable, items: Iterable, total: int) -> Iterator:
-    """The function's results in the items' order; after a second with a progress bar.
+def in_parallel(function: Callable, items: Iterable) -> Iterator:
+    """The function's results in the items' order, which are taken a few ahead of their turn."""
+    items, waiting = iter(items), collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(WORKERS)
+    try:
+        while True:
+            for item in itertools.islice(items, WAITING - len(waiting)):
+                waiting.append(pool.submit(function, item))
+            if not waiting:
+                break
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    Items are taken when their turn comes, a few ahead. What Pillow warns of is not shown: an image
-    is used or is named as a problem.
+
+def shown(checked: Iterable, total: int) -> Iterator:
+    """What was found out about images, one by one; after a second with a progress bar.
+
+    What Pillow warns of is not shown: an image is used or is named as a problem.
     """
-    items, waiting, done = iter(items), collections.deque(), 0
     started = time.monotonic()
     bar = progress_bar(True)
     task = bar.add_task("check images", total=total)
-    pool = concurrent.futures.ThreadPoolExecutor(WORKERS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            while True:
-                for item in itertools.islice(items, WAITING - len(waiting)):
-                    waiting.append(pool.submit(function, item))
-                if not waiting:
-                    break
-                result = waiting.popleft().result()
-                done += 1
-                bar.update(task, completed=done)
-                if not bar.live.is_started and time.monotonic() - started > BAR_AFTER:
+            for done, result in enumerate(checked, 1):
+                if time.monotonic() - started > BAR_AFTER:
                     bar.start()
+                    bar.update(task, completed=done)
                 yield result
     finally:
         bar.stop()
-        pool.shutdown(cancel_futures=True)
 
 
 class HeaderCache:
@@ -129,13 +140,18 @@ class HeaderCache:
         found: list[Header | None] = [None] * len(files)
         if self._database is None:
             return found
+        keys = [_key(file) for file in files]
+        rows: dict[bytes, tuple] = {}
         with self._forgiving():
-            for index, (file, stamp) in enumerate(zip(files, stamps, strict=True)):
-                row = self._database.execute(
-                    "select stamp, header from headers where path = ?", (_key(file),)
-                ).fetchone()
-                if row is not None and stamp is not None and row[0] == json.dumps(stamp):
-                    found[index] = Header(*json.loads(row[1]))
+            for start in range(0, len(keys), AT_ONCE):
+                some = keys[start : start + AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"select path, stamp, header from headers where path in ({marks})"
+                rows |= {key: row for key, *row in self._database.execute(query, some)}
+            for index, (key, stamp) in enumerate(zip(keys, stamps, strict=True)):
+                kept, header = rows.get(key, (None, None))
+                if kept is not None and stamp is not None and kept == json.dumps(stamp):
+                    found[index] = Header(*json.loads(header))
         return found
 
     def add(self, rows: Sequence[tuple]):

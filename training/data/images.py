@@ -30,7 +30,7 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS
 AT_ONCE = PixelBudget(MAX_PIXELS)
 GREY = (127, 127, 127)
 
-END_OF_JPEG = b"\xff\xd9"
+START_OF_JPEG, END_OF_JPEG, EXIF = b"\xff\xd8\xff", b"\xff\xd9", b"Exif\0\0"
 # C4, C8 and CC among them are tables and the like.
 FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -159,7 +159,7 @@ def exif_orientation(exif: bytes) -> int:
         >>> exif_orientation(bytes.fromhex(directory))
         6
     """
-    tiff = exif.removeprefix(b"Exif\0\0")
+    tiff = exif.removeprefix(EXIF)
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
         return 1
@@ -202,6 +202,8 @@ def digest_of(content: bytes) -> str:
 
 def _checked(content: bytes) -> Header:
     digest = digest_of(content)
+    if header := _common_jpeg(content, digest):
+        return header
     with _opened(content) as image:
         if image.format in ("JPEG", "MPO"):
             return _checked_jpeg(image, content, digest)
@@ -220,39 +222,66 @@ def _checked(content: bytes) -> Header:
     return Header(height, width, False, orientation, not is_plain, digest)
 
 
+def _common_jpeg(content: bytes, digest: str) -> Header | None:
+    """The header of a JPEG that TensorFlow decodes, which is most of all images; else None.
+
+    Pillow, which tells what is wrong with the others, would take as long as all the rest.
+    """
+    if not content.startswith(START_OF_JPEG):
+        return None
+    scan_start, frame, exif = _jpeg_segments(content)
+    height, width = (int.from_bytes(content[frame + k : frame + k + 2], "big") for k in (5, 7))
+    # 8 bits a channel; baseline, extended or progressive, with Huffman's codes.
+    common = content[frame + 1 : frame + 2] in (b"\xc0", b"\xc1", b"\xc2")
+    common = common and content[frame + 4 : frame + 5] == b"\x08"
+    common = common and 0 < width * height <= MAX_PIXELS and _has_end(content, scan_start)
+    if not common:
+        return None
+    with AT_ONCE.taking(width * height):
+        if not _tensorflow_decodes(content, True):
+            return None
+    orientation = exif_orientation(exif)
+    if orientation >= 5:
+        height, width = width, height
+    return Header(height, width, True, orientation, False, digest)
+
+
 def _checked_jpeg(image: Image.Image, content: bytes, digest: str) -> Header:
-    scan_start, frame = _jpeg_segments(content)
-    if not content.endswith(END_OF_JPEG) and content.find(END_OF_JPEG, scan_start) < 0:
+    """That of a JPEG which TensorFlow does not decode."""
+    if not _has_end(content, _jpeg_segments(content)[0]):
         raise Unusable("truncated image file")
     orientation = _orientation(image)
     width, height = image.size
-    # 8 bits a channel; baseline, extended or progressive, with Huffman's codes.
-    common = content[frame + 1 : frame + 2] in (b"\xc0", b"\xc1", b"\xc2")
-    common &= content[frame + 4 : frame + 5] == b"\x08"
-    common = common and _tensorflow_decodes(content, True)
-    if not common:
-        image.draft("L", (1, 1))
-        image.load()
+    image.draft("L", (1, 1))
+    image.load()
     if orientation >= 5:
         height, width = width, height
-    return Header(height, width, common, orientation, not common, digest)
+    return Header(height, width, False, orientation, True, digest)
 
 
-def _jpeg_segments(content: bytes) -> tuple[int, int]:
-    """Where a JPEG's first compressed scan starts, and where its frame is described.
+def _has_end(content: bytes, scan_start: int) -> bool:
+    return content.endswith(END_OF_JPEG) or content.find(END_OF_JPEG, scan_start) >= 0
+
+
+def _jpeg_segments(content: bytes) -> tuple[int, int, bytes]:
+    """Where a JPEG's first compressed scan starts, where its frame is described, and its EXIF data.
 
     Found by hopping over segments: an end marker before the scan is that of a thumbnail, and one
     behind it can mean nothing else.
     """
-    position, frame = 2, 0
+    position, frame, exif = 2, 0, b""
     while position + 4 <= len(content) and content[position + 1] != 0xDA:
-        if content[position + 1] == 0xFF:  # to fill up
+        kind = content[position + 1]
+        if kind == 0xFF:  # to fill up
             position += 1
             continue
-        if content[position + 1] in FRAMES:
+        end = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if kind in FRAMES:
             frame = position
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position, frame
+        elif kind == 0xE1 and content.startswith(EXIF, position + 4):
+            exif = exif or content[position + 4 : end]
+        position = end
+    return position, frame, exif
 
 
 def _check_chunks(content: bytes):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from harmonic_tf.training.data.dataset import DetectionData, Sample
-from harmonic_tf.training.data.headers import in_parallel
+from harmonic_tf.training.data.headers import in_parallel, shown
 from harmonic_tf.training.data.images import FORMATS, decode
 
 GRID = 16
@@ -60,7 +60,7 @@ def near_duplicates(train_data: DetectionData, eval_data: DetectionData) -> list
 
 def _looks(data: DetectionData) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Place of a record -> its signs and its brightness."""
-    found = in_parallel(_look, data.records, len(data))
+    found = shown(in_parallel(_look, data.records), len(data))
     return {place: look for place, look in enumerate(found) if look is not None}
 
 

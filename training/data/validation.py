@@ -25,7 +25,7 @@ class _Naming:
 
     log: "ProblemLog"
     file: object
-    object_name: str | None
+    object_name: str | Callable[[], str] | None
 
     def __enter__(self):
         pass
@@ -33,7 +33,8 @@ class _Naming:
     def __exit__(self, kind, error, trace) -> bool:
         if not isinstance(error, Unusable):
             return False
-        self.log.add(error.file or self.file, self.object_name, str(error))
+        name = self.object_name() if callable(self.object_name) else self.object_name
+        self.log.add(error.file or self.file, name, str(error))
         return True
 
 
@@ -53,8 +54,11 @@ class ProblemLog:
         """Notes one problem, of the image at hand."""
         self.problems.append(Problem(str(file), object_name, reason, self._image))
 
-    def naming(self, file, object_name: str | None = None) -> "_Naming":
-        """Turns an `Unusable` raised inside into a problem of this file and object."""
+    def naming(self, file, object_name: str | Callable[[], str] | None = None) -> "_Naming":
+        """Turns an `Unusable` raised inside into a problem of this file and object.
+
+        A name may be a function, called where there is a problem.
+        """
         return _Naming(self, file, object_name)
 
     @contextlib.contextmanager

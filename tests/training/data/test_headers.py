@@ -1,5 +1,6 @@
 import os
 import sqlite3
+import threading
 
 import pytest
 from folders import picture
@@ -92,6 +93,22 @@ def test_the_oldest_headers_are_forgotten(files, opened, monkeypatch):
 
 
 def test_results_keep_their_order_and_errors_come_through():
-    assert list(in_parallel(str, range(500), 500)) == [str(i) for i in range(500)]
+    assert list(in_parallel(str, range(500))) == [str(i) for i in range(500)]
     with pytest.raises(ZeroDivisionError):
-        list(in_parallel(lambda i: 1 // (i - 300), range(500), 500))
+        list(in_parallel(lambda i: 1 // (i - 300), range(500)))
+
+
+def test_small_images_are_looked_into_by_this_thread_and_large_ones_by_others(files, monkeypatch):
+    threads, look = [], headers.try_header
+
+    def watched(file):
+        threads.append(threading.current_thread())
+        return look(file)
+
+    monkeypatch.setattr(headers, "try_header", watched)
+    found = read_headers(files)
+    assert threads == 3 * [threading.main_thread()]
+    cache_file().unlink()
+    monkeypatch.setattr(headers, "SMALL", 1)
+    assert read_headers(files) == found
+    assert len(threads) == 6 and threading.main_thread() not in threads[3:]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harmonic_tf.training.data.dataset import Annotation, Sample
-from harmonic_tf.training.data.headers import in_parallel, read_headers, try_header
+from harmonic_tf.training.data.headers import in_parallel, read_headers, shown, try_header
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.segmentation import usable_segmentation
@@ -87,7 +87,7 @@ def _headers(pictures: Sequence[Picture]) -> list[Header | Unusable]:
     """Of files, which are remembered, and of images inside of other files."""
     of_files = iter(read_headers([p.encoded for p in pictures if isinstance(p.encoded, Path)]))
     inside = [p.encoded for p in pictures if not isinstance(p.encoded, Path)]
-    of_bytes = in_parallel(_try_inside, inside, len(inside))
+    of_bytes = shown(in_parallel(_try_inside, inside), len(inside))
     return [next(of_files if isinstance(p.encoded, Path) else of_bytes) for p in pictures]
 
 

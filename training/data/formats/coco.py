@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ def load_coco(
             name = str(image["file_name"])
             annotations = []
             for number, entry in annotations_of.pop(image["id"], []):
-                where = f"{_named(entry, number)} of {name}"
+                where = functools.partial(_named, entry, number, name)
                 with log.naming(file, where):
                     annotations.append(
                         _annotation(entry, header, label_of, class_names, log, (file, where))
@@ -273,7 +274,7 @@ def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, f
     if ids and not (isinstance(ids[0], int) and ids == [*range(ids[0], ids[0] + len(ids))]):
         log.unread["ids of annotations"] = len(ids)
     for number, entry in enumerate(content["annotations"], 1):
-        with log.naming(file, _named(entry, number)):
+        with log.naming(file, functools.partial(_named, entry, number)):
             if not isinstance(entry, dict) or entry.get("image_id") is None:
                 raise Unusable(f"malformed JSON: entry {number} of 'annotations' has no 'image_id'")
             image_id = values.identifier(entry["image_id"])
@@ -286,9 +287,10 @@ def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, f
     return by_image
 
 
-def _named(entry, number: int) -> str:
+def _named(entry, number: int, image: str = "") -> str:
     """An annotation by its id, or by its place in the file if it has none."""
-    return f"annotation {entry['id']}" if _has_id(entry) else f"annotation number {number}"
+    name = f"annotation {entry['id']}" if _has_id(entry) else f"annotation number {number}"
+    return f"{name} of {image}" if image else name
 
 
 def _has_id(entry) -> bool:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 from harmonic_tf.training.data.dataset import Annotation, DetectionData, Sample
-from harmonic_tf.training.data.headers import in_parallel, try_header
+from harmonic_tf.training.data.headers import in_parallel, shown, try_header
 from harmonic_tf.training.data.images import Header
 from harmonic_tf.training.data.problems import Unusable
 from harmonic_tf.training.data.validation import ProblemLog
@@ -104,8 +104,8 @@ def _labels(name: str, builder) -> list[str]:
 def _records(source, base: str, labels, class_names, first_id: int, problem_log: ProblemLog):
     records: list[Sample] = []
     examples = (source[place] for place in range(len(source)))
-    checked = in_parallel(lambda e: (e, try_header(e["image"])), examples, len(source))
-    for place, (example, header) in enumerate(checked):
+    checked = in_parallel(lambda e: (e, try_header(e["image"])), examples)
+    for place, (example, header) in enumerate(shown(checked, len(source))):
         image_id = int(example.get("image/id", first_id + len(records)))
         file_name = example.get("image/filename", b"").decode() or f"{base}_{image_id}"
         read = functools.partial(_read, source, place)
