@@ -405,7 +405,7 @@ class Data:
         for problem in found.problems:
             print(printable(f"left out {problem}"), file=sys.stderr)
         for what in found.unread:
-            print(printable(f"not read, and not written: {what}"))
+            print(printable(f"not carried over: {what}"))
         for what in found.lost:
             print(printable(f"{self.convert} cannot say: {what}"))
         for split, data in found.splits.items():

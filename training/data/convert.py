@@ -28,7 +28,7 @@ class Converted(NamedTuple):
         splits: dict. Name of a split -> its DetectionData.
         lost: list of str. What the form cannot say.
         problems: list of Problem. What of the source could not be used, and was not written.
-        unread: list of str. What else stands in the source's annotations, and is read from none.
+        unread: list of str. What else stands in the source's annotations, and was not carried over.
     """
 
     splits: dict[str, DetectionData]
@@ -80,10 +80,10 @@ def convert(
         raise ValueError(f"{output}: expected a folder that is empty or not there.")
     parting = {"val_fraction": val_fraction, "val_seed": val_seed}
     if split is None:
-        splits, unread = _all_splits(spec, parting)
+        splits, unread = _all_splits(spec, parting, form)
     else:
         data = load_data(spec, split=split)
-        splits, unread = {split: data}, _unread(data)
+        splits, unread = {split: data}, _unread(data, form)
     lost = []
     if form != "voc":
         splits, joined = _without_joined(splits)
@@ -93,24 +93,25 @@ def convert(
     return Converted(splits, lost, problems, unread)
 
 
-def _all_splits(spec: str, parting: dict) -> tuple[dict[str, DetectionData], list[str]]:
-    """All of a source, by its splits, with the same classes in each, and what is not read."""
+def _all_splits(spec: str, parting: dict, form: str) -> tuple[dict[str, DetectionData], list[str]]:
+    """A source by its splits, with the same classes in each, and what is not carried over."""
     first = load_data(spec, **parting)
     names, classes = first.splits, first.class_names
     if first.split not in names:
         other = load_data(spec, "eval", class_names=classes, **parting)
         if not names:
             return {data.split: data for data in (first, other)}, []
-        return _numbered({"train": first, "val": other}), _unread(first)
+        return _numbered({"train": first, "val": other}), _unread(first, form)
     found = {
         name: first if name == first.split else load_data(spec, split=name, class_names=classes)
         for name in names
     }
-    return found, [f"{n}: {line}" for n, data in found.items() for line in _unread(data)]
+    return found, [f"{n}: {line}" for n, data in found.items() for line in _unread(data, form)]
 
 
-def _unread(data: DetectionData) -> list[str]:
-    return [f"{what} ({count})" for what, count in data.unread.items()]
+def _unread(data: DetectionData, form: str) -> list[str]:
+    found = data.unread | ({} if data.form == form else data.carried)
+    return [f"{what} ({count})" for what, count in found.items()]
 
 
 def _numbered(parts: dict[str, DetectionData]) -> dict[str, DetectionData]:

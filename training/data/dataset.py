@@ -5,6 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ class Annotation:
         crowd: bool. COCO's flag: not trained on, a region to ignore in evaluation.
         area: float or None. Annotated area in square pixels; None for that of the box.
         segmentation: the mask in COCO's forms (list of polygons, or RLE dictionary), or None.
+        identifier: int, str or None. Its own id in the source.
+        further: what else the source says of it, as its form has it, or None: kept for a writer of
+            that form.
     """
 
     box: tuple[float, float, float, float]
@@ -35,6 +39,8 @@ class Annotation:
     crowd: bool = False
     area: float | None = None
     segmentation: list | dict | None = None
+    identifier: int | str | None = None
+    further: Any = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +54,8 @@ class Objects:
         crowd: bool `(N,)`.
         area: float32 `(N,)`, square pixels.
         segmentations: tuple of N masks in COCO's forms, or None where there is none.
+        identifiers: tuple of N ids in the source, or None where there is none.
+        further: tuple of N, what else the source says of each, or None.
     """
 
     boxes: np.ndarray
@@ -56,6 +64,8 @@ class Objects:
     crowd: np.ndarray
     area: np.ndarray
     segmentations: tuple
+    identifiers: tuple
+    further: tuple
 
     def __len__(self):
         return len(self.classes)
@@ -75,6 +85,8 @@ class Objects:
             crowd=np.asarray([a.crowd for a in annotations], bool),
             area=np.asarray(areas, np.float32),
             segmentations=tuple(a.segmentation for a in annotations),
+            identifiers=tuple(a.identifier for a in annotations),
+            further=tuple(a.further for a in annotations),
         )
 
 
@@ -95,6 +107,7 @@ class Sample:
         digest: str. Hash of the bytes that were checked, empty if it is not known.
         mask_scale: (float, float), (x, y). The image's pixels for a pixel of the image that the
             objects' segmentations were drawn on.
+        further: what else the source says of it, as of `Annotation`.
     """
 
     name: str
@@ -108,11 +121,14 @@ class Sample:
     with_pillow: bool = False
     digest: str = ""
     mask_scale: tuple[float, float] = (1.0, 1.0)
+    further: Any = None
 
     @classmethod
-    def of(cls, name: str, image_id: int, header: Header, encoded, objects: Objects) -> "Sample":
+    def of(
+        cls, name: str, image_id: int, header: Header, encoded, objects: Objects, further=None
+    ) -> "Sample":
         """The sample of an image that was checked."""
-        facts = header._asdict()
+        facts = header._asdict() | {"further": further}
         return cls(name=name, image_id=image_id, encoded=encoded, objects=objects, **facts)
 
     def stored(self) -> bytes:
@@ -151,7 +167,11 @@ class DetectionData:
             grows while batches are made.
         splits: tuple of str. Names of all splits of the source; empty if it always has both.
         notes: tuple of str. What was decided about the source, such as which form it has.
-        unread: dict. What else stands in the annotations, such as "pose of objects" -> how often.
+        unread: dict. What else belongs to the annotations and is not kept -> how often.
+        form: str. The source's, such as "coco".
+        further: dict. What else the source says of all, as of `Annotation`.
+        carried: dict. What a writer of the same form alone makes something of, such as
+            "pose of objects" -> how often.
     """
 
     name: str
@@ -166,6 +186,9 @@ class DetectionData:
     splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unread: dict[str, int] = dataclasses.field(default_factory=dict)
+    form: str = ""
+    further: dict[str, Any] = dataclasses.field(default_factory=dict)
+    carried: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         return len(self.records)

@@ -136,6 +136,8 @@ def _read(
         problems=tuple(problem_log.problems),
         clipped=problem_log.clipped,
         unread=dict(problem_log.unread),
+        carried=dict(problem_log.carried),
+        form=kind,
         other_classes=tuple(name for name, _ in problem_log.other_classes.most_common()),
         notes=tuple(problem_log.notes),
     )

@@ -46,6 +46,7 @@ class ProblemLog:
         self.notes: list[str] = []
         self.clipped = 0
         self.unread: collections.Counter = collections.Counter()
+        self.carried: collections.Counter = collections.Counter()
         self.other_classes: collections.Counter = collections.Counter()
         self._image: Path | None = None
         self._before = (0, 0)

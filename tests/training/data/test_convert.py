@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import layouts
 import numpy as np
@@ -31,7 +32,7 @@ def test_every_layout_in_every_form_reads_as_the_same(tmp_path, write, form):
     assert {f: f.lstat().st_mtime_ns for f in (tmp_path / "pets").rglob("*")} == before
     assert converted.lost == [] and converted.problems == []
     unread = {
-        layouts.coco_roboflow: ["train: supercategory of categories (2)"],
+        layouts.coco_roboflow: form != "coco" and ["train: supercategory of categories (2)"] or [],
         layouts.voc_cvat: ["lists of one class's images (2)"],
     }
     assert converted.unread == unread.get(write, [])
@@ -80,7 +81,9 @@ def test_coco_loses_nothing_of_coco(tmp_path):
         assert a.objects.segmentations == b.objects.segmentations
 
 
-def test_what_no_record_holds_of_coco_is_counted(tmp_path):
+@pytest.fixture
+def talkative_coco(tmp_path):
+    """A source that says more of everything, and its file."""
     spec = fine_coco(tmp_path / "fine")
     file = tmp_path / "fine/annotations/instances_train2017.json"
     content = json.loads(file.read_text())
@@ -91,25 +94,79 @@ def test_what_no_record_holds_of_coco_is_counted(tmp_path):
         entry |= {"id": 7 * number, "attributes": {"occluded": number < 2, "rotation": 0.0}}
         entry["keypoints"] = [0, 0, 0]
     layouts.write_json(file, content)
-    assert convert(spec, "coco", tmp_path / "out").unread == [
+    return spec, file
+
+
+def test_what_else_coco_says_is_written_as_it_stood(talkative_coco, tmp_path):
+    spec, file = talkative_coco
+    converted = convert(spec, "coco", tmp_path / "out")
+    assert converted.unread == converted.lost == []
+    before = json.loads(file.read_text())
+    after = json.loads((tmp_path / "out/annotations/instances_train2017.json").read_text())
+    assert after.keys() == before.keys()
+    assert (after["info"], after["licenses"]) == (before["info"], before["licenses"])
+    for part in ("images", "annotations", "categories"):
+        found = {entry["id"]: entry for entry in after[part]}
+        assert found.keys() == {entry["id"] for entry in before[part]}
+        for entry in before[part]:
+            kept = found[entry["id"]]
+            assert entry.keys() - {"bbox"} <= kept.keys()
+            assert all(kept[key] == entry[key] for key in entry.keys() - {"bbox"})
+
+
+def test_what_else_coco_says_is_counted_in_other_forms(talkative_coco, tmp_path):
+    spec, _ = talkative_coco
+    converted = convert(spec, "yolo", tmp_path / "out")
+    assert converted.unread == [
         "train2017: info of the file (1)",
         "train2017: supercategory of categories (1)",
         "train2017: license of images (1)",
-        "train2017: ids of annotations (5)",
         "train2017: attributes of annotations (2)",
     ]
+    assert "train2017: ids of objects (5)" in converted.lost
 
 
-@pytest.mark.parametrize("split", [None, "all"])
-def test_what_no_record_holds_of_voc_is_counted(tmp_path, split):
+def test_ids_of_objects_that_are_shared_are_numbered_anew(talkative_coco, tmp_path):
+    spec, file = talkative_coco
+    content = json.loads(file.read_text())
+    content["annotations"][1]["id"] = content["annotations"][0]["id"]
+    layouts.write_json(file, content)
+    assert convert(spec, "coco", tmp_path / "out").lost == ["train2017: ids of objects (5)"]
+    after = json.loads((tmp_path / "out/annotations/instances_train2017.json").read_text())
+    assert [entry["id"] for entry in after["annotations"]] == [1, 2, 3, 4, 5]
+
+
+@pytest.fixture
+def talkative_voc(tmp_path):
     spec = layouts.voc_flat(tmp_path / "pets")
     for file in (tmp_path / "pets").rglob("*.xml"):
         text = file.read_text().replace("<truncated>0", "<truncated>1")
+        text = text.replace("</object>", "<part><name>head</name></part></object>")
         source = "<source><database>Unknown</database></source><segmented>1</segmented>"
         file.write_text(text.replace("</annotation>", f"{source}</annotation>"))
-    data = load_data(spec, split="all")
+    return spec
+
+
+def test_what_else_voc_says_is_written_as_it_stood(talkative_voc, tmp_path):
+    converted = convert(talkative_voc, "voc", tmp_path / "out")
+    assert converted.unread == []
+    for file in (tmp_path / "pets").rglob("*.xml"):
+        before = ElementTree.parse(file).getroot()
+        after = ElementTree.parse(tmp_path / "out/Annotations" / file.name).getroot()
+        assert after.findtext("source/database") == "Unknown"
+        assert after.findtext("segmented") == "1"
+        assert len(after.findall("object")) == len(before.findall("object"))
+        for a, b in zip(before.findall("object"), after.findall("object"), strict=True):
+            assert sorted({c.tag for c in a} | {"pose"}) == sorted(c.tag for c in b)
+            assert b.findtext("truncated") == "1" and b.findtext("part/name") == "head"
+
+
+@pytest.mark.parametrize("split", [None, "all"])
+def test_what_else_voc_says_is_counted_in_other_forms(talkative_voc, tmp_path, split):
+    data = load_data(talkative_voc, split="all")
     objects = sum(len(record.objects) for record in data.records)
-    assert sorted(convert(spec, "voc", tmp_path / "out", split=split).unread) == [
+    assert sorted(convert(talkative_voc, "coco", tmp_path / "out", split=split).unread) == [
+        f"part of objects ({objects})",
         f"segmented of images ({len(data)})",
         f"truncated of objects ({objects})",
     ]

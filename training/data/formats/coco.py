@@ -64,7 +64,7 @@ def load_coco(
     Boxes (x, y, width, height) are continuous; crowd boxes and masks (polygons, RLE) are kept on
     the records. A segmentation that is missing or empty is no mask; one that cannot be drawn is
     named as a problem, and its object has its box without a mask. Ids of annotations are needed for
-    nothing.
+    nothing. What stands in the file besides is kept on the records for `write_coco`.
 
     Args:
         argument: str. The folder or the file. ",images=DIR" behind it says where images lie;
@@ -89,7 +89,7 @@ def load_coco(
     part, log = parts[split], problem_log
     file = part.file
     content = _read(file)
-    log.unread.update(values.further(content, READ, "the file"))
+    log.carried.update(values.further(content, READ, "the file"))
     categories, unclear = _entries(content, "categories", ("id", "name"), log, file)
     others = [other.file for name, other in parts.items() if name != split]
     categories = _without_heading(categories, content, class_names, others, log)
@@ -97,7 +97,13 @@ def load_coco(
     label_of |= dict.fromkeys(unclear)
     images, unclear = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
+    if texts := sum(isinstance(identifier, str) for identifier in number_of):
+        log.unread["ids of images that are text"] = texts
     annotations_of = _annotations_by_image(content, number_of, unclear, log, file)
+    further_of_all = {
+        "file": {key: content[key] for key in content if key not in READ},
+        "categories": {str(c["name"]): _further(c, "categories") for c in reversed(categories)},
+    }
     content.clear()  # Annotations are let go of one by one: together they may be gigabytes.
     places = []
     for image in images:
@@ -120,7 +126,8 @@ def load_coco(
                         _annotation(entry, header, label_of, class_names, log, (file, where))
                     )
             objects = log.objects(annotations)
-            records.append(Sample.of(name, number_of[image["id"]], header, place, objects))
+            further = _further(image, "images")
+            records.append(Sample.of(name, number_of[image["id"]], header, place, objects, further))
     return DetectionData(
         name=root.resolve().stem if root.is_file() else root.resolve().name,
         split=split,
@@ -128,6 +135,7 @@ def load_coco(
         category_ids=category_ids,
         records=tuple(records),
         splits=tuple(parts),
+        further=further_of_all,
     )
 
 
@@ -188,7 +196,7 @@ def _entries(content: dict, part: str, keys: tuple, log: ProblemLog, file: Path)
             if missing:
                 raise Unusable(f"malformed JSON: entry {place} of {part!r} has no {missing[0]!r}")
             if not entry.keys() <= READ[part]:
-                log.unread.update(values.further(entry, READ[part], part))
+                log.carried.update(values.further(entry, READ[part], part))
             kept.append({**entry, "id": values.identifier(entry["id"])})
     named = {(entry["id"], str(entry[keys[1]])) for entry in kept}
     uses = collections.Counter(identifier for identifier, _ in named)
@@ -270,9 +278,6 @@ def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, f
     """The annotations of each image, with their places in the file."""
     by_image: dict[Identifier, list] = {}
     read = READ["annotations"]
-    ids = [entry["id"] for entry in content["annotations"] if _has_id(entry)]
-    if ids and not (isinstance(ids[0], int) and ids == [*range(ids[0], ids[0] + len(ids))]):
-        log.unread["ids of annotations"] = len(ids)
     for number, entry in enumerate(content["annotations"], 1):
         with log.naming(file, functools.partial(_named, entry, number)):
             if not isinstance(entry, dict) or entry.get("image_id") is None:
@@ -283,7 +288,7 @@ def _annotations_by_image(content: dict, known, unclear: set, log: ProblemLog, f
             _check_clear(image_id, unclear)
             by_image.setdefault(image_id, []).append((number, entry))
             if not entry.keys() <= read:
-                log.unread.update(values.further(entry, read, "annotations"))
+                log.carried.update(values.further(entry, read, "annotations"))
     return by_image
 
 
@@ -328,4 +333,20 @@ def _annotation(
     segmentation = None
     with log.naming(*place):
         segmentation = usable_segmentation(entry.get("segmentation"), header)
-    return Annotation(box, class_index, False, crowd, values.area(entry.get("area")), segmentation)
+    identifier = entry.get("id")
+    return Annotation(
+        box,
+        class_index,
+        False,
+        crowd,
+        values.area(entry.get("area")),
+        segmentation,
+        identifier if type(identifier) in (int, str) else None,
+        _further(entry, "annotations"),
+    )
+
+
+def _further(entry: dict, part: str) -> dict | None:
+    """What an entry says under keys that are not read, for a writer of COCO's form."""
+    read = READ[part]
+    return None if entry.keys() <= read else {k: v for k, v in entry.items() if k not in read}

@@ -51,7 +51,8 @@ def load_voc(
     Boxes are written as 1-based inclusive pixels; pixel k covers [k - 1, k], so a box becomes
     (xmin - 1, ymin - 1, xmax, ymax). A box whose corners coincide is bad data all the same: it is
     a stray click, not an object of one pixel. An image counts as it is: where its XML gives
-    another size, the boxes belong to another version of the image, which is left out.
+    another size, the boxes belong to another version of the image, which is left out. What stands
+    in the files besides is kept on the records for `write_voc`.
 
     Args:
         folder: str. A VOC folder, one of XML files beside their images, or one with such folders
@@ -100,7 +101,8 @@ def load_voc(
                 raise header
             objects = _objects(xml_file, tree, header, class_names, problem_log)
             name = Path(os.path.relpath(image_file, part.images)).as_posix()
-            records.append(Sample.of(name, len(records), header, image_file, objects))
+            further = _further(tree, "images")
+            records.append(Sample.of(name, len(records), header, image_file, objects, further))
     return DetectionData(
         name=root.resolve().name,
         split=split,
@@ -186,17 +188,22 @@ def _objects(
 ) -> Objects:
     check_size(header, *(values.whole(tree.findtext(f"size/{k}")) for k in ("height", "width")))
     annotations = []
-    problem_log.unread.update(_further(tree, "images"))
+    problem_log.carried.update(_said(tree, "images"))
     for number, node in enumerate(tree.iterfind("object"), 1):
         label = _label(node)
-        problem_log.unread.update(_further(node, "objects"))
+        problem_log.carried.update(_said(node, "objects"))
         with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
             annotations.append(_annotation(node, label, header, class_names, problem_log))
     return problem_log.objects(annotations)
 
 
-def _further(node: Element, what: str) -> Iterator[str]:
-    texts = {child.tag: "".join(child.itertext()) for child in node if child.tag not in READ[what]}
+def _further(node: Element, what: str) -> tuple[Element, ...]:
+    """What is not read of an annotation or an object, for a writer of VOC's form."""
+    return tuple(child for child in node if child.tag not in READ[what])
+
+
+def _said(node: Element, what: str) -> Iterator[str]:
+    texts = {child.tag: "".join(child.itertext()) for child in _further(node, what)}
     return values.further(texts, (), what)
 
 
@@ -220,4 +227,5 @@ def _annotation(
         box=problem_log.checked_box((xmin - 1, ymin - 1, xmax, ymax), header),
         class_index=class_index,
         difficult=values.FLAGS.get((node.findtext("difficult") or "").strip().lower(), False),
+        further=_further(node, "objects"),
     )

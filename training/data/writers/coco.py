@@ -10,6 +10,8 @@ from harmonic_tf.training.data.writers import losses
 from harmonic_tf.training.data.writers.digits import shortest
 from harmonic_tf.training.files import write_json
 
+FORM = "coco"
+
 
 def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) -> list[str]:
     """Writes all splits.
@@ -21,29 +23,43 @@ def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) 
             relative to that folder.
 
     Returns:
-        list of str. What this form cannot say.
+        list of str. What this form cannot say. What the source says besides is written where it is
+        of this form.
     """
     lost = []
     for split, data in splits.items():
         content = _content(data, lambda sample, to=folder / split: place(sample, to))
         write_json(folder / "annotations" / f"instances_{split}.json", content, indent=None)
         lost += losses.counted(data, "flags 'difficult'", lambda o, n: o.difficult[n])
+        if not _has_own_ids(data):
+            lost += losses.ids_of_objects(data)
     return lost
 
 
 def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:
-    pairs = zip(data.category_ids, data.class_names, strict=True)
+    own_ids, further = _has_own_ids(data), data.further if data.form == FORM else {}
+    of_category = further.get("categories", {})
     images, annotations = [], []
     for sample in data.records:
-        size = {"height": sample.height, "width": sample.width}
-        images.append({"id": sample.image_id, "file_name": place(sample), **size})
-        for annotation in _annotations(sample, data.category_ids):
-            annotations.append({"id": len(annotations) + 1, **annotation})
-    return {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in pairs],
-    }
+        image = {"id": sample.image_id, "file_name": place(sample)}
+        image |= {"height": sample.height, "width": sample.width}
+        images.append(image | (further and sample.further or {}))
+        for number, annotation in enumerate(_annotations(sample, data.category_ids)):
+            own = {"id": sample.objects.identifiers[number] if own_ids else len(annotations) + 1}
+            more = further and sample.objects.further[number]
+            annotations.append(own | annotation | (more or {}))
+    categories = [
+        {"id": number, "name": name} | (of_category.get(name) or {})
+        for number, name in zip(data.category_ids, data.class_names, strict=True)
+    ]
+    lists = {"images": images, "annotations": annotations, "categories": categories}
+    return further.get("file", {}) | lists
+
+
+def _has_own_ids(data: DetectionData) -> bool:
+    """Whether every object has an id that is no other's."""
+    ids = losses.identifiers(data)
+    return None not in ids and len(set(ids)) == len(ids)
 
 
 def _annotations(sample: Sample, category_ids: tuple[int, ...]) -> list[dict]:

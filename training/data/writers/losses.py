@@ -24,11 +24,24 @@ def counted(data: DetectionData, what: str, is_lost: Callable[[Objects, int], bo
     return [f"{data.split}: {what} ({count})"] if count else []
 
 
+def identifiers(data: DetectionData) -> list[int | str | None]:
+    """The ids of all objects."""
+    return [identifier for record in data.records for identifier in record.objects.identifiers]
+
+
+def ids_of_objects(data: DetectionData) -> list[str]:
+    """One line on the objects' ids, if they are not simply numbered."""
+    found = identifiers(data)
+    simple = found in ([*range(len(found))], [*range(1, len(found) + 1)])
+    count = 0 if simple else sum(identifier is not None for identifier in found)
+    return [f"{data.split}: ids of objects ({count})"] if count else []
+
+
 def ids(data: DetectionData) -> list[str]:
-    """Ids of categories and images, if they are not simply numbered."""
+    """Ids of categories, images and objects, if they are not simply numbered."""
     lost = []
     if data.category_ids != tuple(range(1, len(data.class_names) + 1)):
         lost.append("ids of categories")
     if [record.image_id for record in data.records] != list(range(len(data))):
         lost.append("ids of images")
-    return [f"{data.split}: {what}" for what in lost]
+    return [f"{data.split}: {what}" for what in lost] + ids_of_objects(data)

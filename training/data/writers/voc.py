@@ -11,6 +11,9 @@ from harmonic_tf.training.data.writers import losses
 from harmonic_tf.training.data.writers.digits import shortest
 from harmonic_tf.training.files import write_bytes
 
+FORM = "voc"
+# What other sources do not say of an object, and readers of VOC may ask for.
+DEFAULTS = {"pose": "Unspecified", "truncated": 0}
 # What is added to a box's corners, for pixels count from 1.
 FIRST = np.array([1.0, 1.0, 0.0, 0.0])
 
@@ -18,7 +21,8 @@ FIRST = np.array([1.0, 1.0, 0.0, 0.0])
 def write_voc(splits: dict[str, DetectionData], folder: Path, place: Callable) -> list[str]:
     """Writes all splits; arguments and result as of `write_coco`.
 
-    Corners count from 1 and are inclusive, and may be fractions.
+    Corners count from 1 and are inclusive, and may be fractions. Of a source in VOC's form, what
+    else it says (pose, truncated, source, ...) is written as it stood.
     """
     lost, used = [], set()
     names = next(iter(splits.values())).class_names
@@ -27,7 +31,7 @@ def write_voc(splits: dict[str, DetectionData], folder: Path, place: Callable) -
         for sample in data.records:
             name = place(sample, folder / "JPEGImages")
             stems.append(name.removesuffix(Path(name).suffix))
-            tree = _xml(sample, name, names)
+            tree = _xml(sample, name, names, data.form == FORM)
             write_bytes(folder / "Annotations" / f"{stems[-1]}.xml", tree)
         listing = "".join(f"{stem}\n" for stem in stems)
         write_bytes(folder / "ImageSets" / "Main" / f"{split}.txt", listing.encode())
@@ -54,12 +58,13 @@ def _can_be_said(objects: Objects, place: int) -> bool:
     return not objects.crowd[place] and not _is_thin(objects, place)
 
 
-def _xml(sample: Sample, name: str, names: tuple[str, ...]) -> bytes:
+def _xml(sample: Sample, name: str, names: tuple[str, ...], is_voc: bool) -> bytes:
     objects = sample.objects
     root = ElementTree.Element("annotation")
     _add(root, filename=name)
     size = ElementTree.SubElement(root, "size")
     _add(size, width=sample.width, height=sample.height, depth=3)
+    root.extend(sample.further if is_voc else ())
     corners = shortest(objects.boxes + FIRST, lambda corners: corners - FIRST)
     for place, (xmin, ymin, xmax, ymax) in enumerate(corners.tolist()):
         if not _can_be_said(objects, place):
@@ -67,7 +72,12 @@ def _xml(sample: Sample, name: str, names: tuple[str, ...]) -> bytes:
         node = ElementTree.SubElement(root, "object")
         difficult = int(objects.difficult[place])
         label = names[objects.classes[place]]
-        _add(node, name=label, pose="Unspecified", truncated=0, difficult=difficult)
+        _add(node, name=label)
+        further = objects.further[place] if is_voc else ()
+        said = {child.tag for child in further}
+        _add(node, **{tag: text for tag, text in DEFAULTS.items() if tag not in said})
+        node.extend(further)
+        _add(node, difficult=difficult)
         box = ElementTree.SubElement(node, "bndbox")
         _add(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
     ElementTree.indent(root)
