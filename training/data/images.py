@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from harmonic_tf.training.data.jpeg import COMMON_FRAMES, EXIF, has_end, jpeg_segments, plain_jpeg
 from harmonic_tf.training.data.pixels import PixelBudget
 from harmonic_tf.training.data.problems import Unusable
 
@@ -30,9 +31,6 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS
 AT_ONCE = PixelBudget(MAX_PIXELS)
 GREY = (127, 127, 127)
 
-START_OF_JPEG, END_OF_JPEG, EXIF = b"\xff\xd8\xff", b"\xff\xd9", b"Exif\0\0"
-# C4, C8 and CC among them are tables and the like.
-FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION_TAG = 0x0112
 # What EXIF's orientation asks for, after the sides have been swapped for 5 to 8.
@@ -202,7 +200,7 @@ def digest_of(content: bytes) -> str:
 
 def _checked(content: bytes) -> Header:
     digest = digest_of(content)
-    if header := _common_jpeg(content, digest):
+    if header := _plain_jpeg(content, digest):
         return header
     with _opened(content) as image:
         if image.format in ("JPEG", "MPO"):
@@ -222,66 +220,38 @@ def _checked(content: bytes) -> Header:
     return Header(height, width, False, orientation, not is_plain, digest)
 
 
-def _common_jpeg(content: bytes, digest: str) -> Header | None:
-    """The header of a JPEG that TensorFlow decodes, which is most of all images; else None.
+def _plain_jpeg(content: bytes, digest: str) -> Header | None:
+    """The header of a plain JPEG that TensorFlow decodes, which is most of all images; else None.
 
     Pillow, which tells what is wrong with the others, would take as long as all the rest.
     """
-    if not content.startswith(START_OF_JPEG):
+    found = plain_jpeg(content)
+    if found is None or not 0 < found.height * found.width <= MAX_PIXELS:
         return None
-    scan_start, frame, exif = _jpeg_segments(content)
-    height, width = (int.from_bytes(content[frame + k : frame + k + 2], "big") for k in (5, 7))
-    # 8 bits a channel; baseline, extended or progressive, with Huffman's codes.
-    common = content[frame + 1 : frame + 2] in (b"\xc0", b"\xc1", b"\xc2")
-    common = common and content[frame + 4 : frame + 5] == b"\x08"
-    common = common and 0 < width * height <= MAX_PIXELS and _has_end(content, scan_start)
-    if not common:
-        return None
-    with AT_ONCE.taking(width * height):
+    with AT_ONCE.taking(found.height * found.width):
         if not _tensorflow_decodes(content, True):
             return None
-    orientation = exif_orientation(exif)
-    if orientation >= 5:
-        height, width = width, height
-    return Header(height, width, True, orientation, False, digest)
+    return _jpeg_header(found.height, found.width, exif_orientation(found.exif), True, digest)
 
 
 def _checked_jpeg(image: Image.Image, content: bytes, digest: str) -> Header:
-    """That of a JPEG which TensorFlow does not decode."""
-    if not _has_end(content, _jpeg_segments(content)[0]):
+    scan, frame = jpeg_segments(content)
+    if not has_end(content, scan):
         raise Unusable("truncated image file")
+    kind, bits = (content[frame + place : frame + place + 1] for place in (1, 4))
+    common = ord(kind) in COMMON_FRAMES and bits == b"\x08" and _tensorflow_decodes(content, True)
     orientation = _orientation(image)
-    width, height = image.size
-    image.draft("L", (1, 1))
-    image.load()
+    width, height = image.size  # of which a draft is a part
+    if not common:
+        image.draft("L", (1, 1))
+        image.load()
+    return _jpeg_header(height, width, orientation, common, digest)
+
+
+def _jpeg_header(height: int, width: int, orientation: int, common: bool, digest: str) -> Header:
     if orientation >= 5:
         height, width = width, height
-    return Header(height, width, False, orientation, True, digest)
-
-
-def _has_end(content: bytes, scan_start: int) -> bool:
-    return content.endswith(END_OF_JPEG) or content.find(END_OF_JPEG, scan_start) >= 0
-
-
-def _jpeg_segments(content: bytes) -> tuple[int, int, bytes]:
-    """Where a JPEG's first compressed scan starts, where its frame is described, and its EXIF data.
-
-    Found by hopping over segments: an end marker before the scan is that of a thumbnail, and one
-    behind it can mean nothing else.
-    """
-    position, frame, exif = 2, 0, b""
-    while position + 4 <= len(content) and content[position + 1] != 0xDA:
-        kind = content[position + 1]
-        if kind == 0xFF:  # to fill up
-            position += 1
-            continue
-        end = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-        if kind in FRAMES:
-            frame = position
-        elif kind == 0xE1 and content.startswith(EXIF, position + 4):
-            exif = exif or content[position + 4 : end]
-        position = end
-    return position, frame, exif
+    return Header(height, width, common, orientation, not common, digest)
 
 
 def _check_chunks(content: bytes):
