@@ -1,24 +1,19 @@
 """From any source to a folder in the form of COCO, VOC or YOLO."""
 
-import io
-import os
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from harmonic_tf.training.data.dataset import DetectionData, Sample
-from harmonic_tf.training.data.images import FORMATS, SUFFIXES
+from harmonic_tf.training.data.dataset import DetectionData
+from harmonic_tf.training.data.formats.roles import SplitError
 from harmonic_tf.training.data.load import load_data, require_outside
 from harmonic_tf.training.data.problems import Problem
 from harmonic_tf.training.data.writers.coco import write_coco
+from harmonic_tf.training.data.writers.placing import Placing
 from harmonic_tf.training.data.writers.voc import write_voc
 from harmonic_tf.training.data.writers.yolo import write_yolo
 
 WRITERS = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo}
-# What a file name may not hold on some system.
-FORBIDDEN = str.maketrans(dict.fromkeys('<>:"|?*\\', "_"))
 
 
 class Converted(NamedTuple):
@@ -88,23 +83,40 @@ def convert(
     if form != "voc":
         splits, joined = _without_joined(splits)
         lost += joined
-    lost += WRITERS[form](splits, output, _Placing(linked=images == "link"))
+    place = Placing(splits.values(), linked=images == "link", by_objects=form == "voc")
+    try:
+        lost += WRITERS[form](splits, output, place)
+    except RecursionError:
+        raise ValueError(f"{spec}: something in it is nested too deeply to be written.") from None
+    if place.renamed:
+        lost.append(f"names of images ({place.renamed})")
+    for name, data in splits.items():
+        if data.clipped:
+            lost.append(f"{name}: what of boxes stands out of the image ({data.clipped})")
     problems = list(dict.fromkeys(p for data in splits.values() for p in data.problems))
     return Converted(splits, lost, problems, unread)
 
 
 def _all_splits(spec: str, parting: dict, form: str) -> tuple[dict[str, DetectionData], list[str]]:
     """A source by its splits, with the same classes in each, and what is not carried over."""
-    first = load_data(spec, **parting)
-    names, classes = first.splits, first.class_names
+    try:
+        first = load_data(spec, **parting)
+    except SplitError as error:  # none to train on, or several: here all are wanted
+        if not error.splits:
+            raise
+        first = load_data(spec, split=error.splits[0])
+    names = first.splits
     if first.split not in names:
-        other = load_data(spec, "eval", class_names=classes, **parting)
+        other = load_data(spec, "eval", class_names=first.class_names, **parting)
         if not names:
             return {data.split: data for data in (first, other)}, []
-        return _numbered({"train": first, "val": other}), _unread(first, form)
+        parts = {"train": first, "val": other}
+        return _numbered(parts, form == first.form == "coco"), _unread(first, form)
+    found = {n: first if n == first.split else load_data(spec, split=n) for n in names}
+    classes = tuple(dict.fromkeys(label for data in found.values() for label in data.class_names))
     found = {
-        name: first if name == first.split else load_data(spec, split=name, class_names=classes)
-        for name in names
+        n: data if data.class_names == classes else load_data(spec, split=n, class_names=classes)
+        for n, data in found.items()
     }
     return found, [f"{n}: {line}" for n, data in found.items() for line in _unread(data, form)]
 
@@ -114,13 +126,13 @@ def _unread(data: DetectionData, form: str) -> list[str]:
     return [f"{what} ({count})" for what, count in found.items()]
 
 
-def _numbered(parts: dict[str, DetectionData]) -> dict[str, DetectionData]:
+def _numbered(parts: dict[str, DetectionData], keeps_ids: bool) -> dict[str, DetectionData]:
     """Parts as splits of their own; ids that were places in the whole become those in the part."""
     ids = sorted(record.image_id for data in parts.values() for record in data.records)
     found = {}
     for name, data in parts.items():
         records = data.records
-        if ids == list(range(len(ids))):
+        if ids == list(range(len(ids))) and not keeps_ids:
             records = tuple(replace(record, image_id=n) for n, record in enumerate(records))
         found[name] = replace(data, split=name, records=records)
     return found
@@ -135,58 +147,3 @@ def _without_joined(splits: dict[str, DetectionData]) -> tuple[dict[str, Detecti
         return splits, []
     kept = {name: data for name, data in splits.items() if name != "trainval"}
     return kept, [f"the split trainval, whose {len(whole)} images are those of train and val"]
-
-
-class _Placing:
-    """Puts images into folders, under names that differ by more than case and suffix.
-
-    The same image has the same name everywhere.
-    """
-
-    def __init__(self, linked: bool):
-        self.linked = linked
-        self._names: dict = {}
-        self._stems: set[str] = set()
-
-    def __call__(self, sample: Sample, folder: Path) -> str:
-        key = (sample.name, sample.digest)
-        if key not in self._names:
-            self._names[key] = self._new_name(sample)
-        name = self._names[key]
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not os.path.lexists(file):
-            self._put(sample, file)
-        return name
-
-    def _new_name(self, sample: Sample) -> str:
-        path = PurePosixPath(sample.name.replace("\\", "/"))
-        # labels/ takes the place of images/ in paths of YOLO.
-        if path.is_absolute() or {"..", "images"} & set(path.parts):
-            path = PurePosixPath(path.name)
-        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ""
-        stem = str(path).removesuffix(suffix).translate(FORBIDDEN)
-        suffix = suffix or _suffix(sample)
-        name, number = stem, 1
-        while name.lower() in self._stems:
-            number += 1
-            name = f"{stem}_{number}"
-        self._stems.add(name.lower())
-        return f"{name}{suffix}"
-
-    def _put(self, sample: Sample, file: Path):
-        if self.linked and isinstance(sample.encoded, Path):
-            try:
-                file.symlink_to(sample.encoded.resolve())
-                return
-            except OSError:  # a system, or a user, without links
-                pass
-        file.write_bytes(sample.stored())
-
-
-def _suffix(sample: Sample) -> str:
-    """That of the image's kind, for one whose name has none."""
-    with Image.open(io.BytesIO(sample.stored()), formats=FORMATS) as image:
-        return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}.get(
-            image.format, f".{image.format.lower()}"
-        )

@@ -28,7 +28,7 @@ class Annotation:
         crowd: bool. COCO's flag: not trained on, a region to ignore in evaluation.
         area: float or None. Annotated area in square pixels; None for that of the box.
         segmentation: the mask in COCO's forms (list of polygons, or RLE dictionary), or None.
-        identifier: int, str or None. Its own id in the source.
+        identifier: int, float, str or None. Its own id in the source.
         further: what else the source says of it, as its form has it, or None: kept for a writer of
             that form.
     """
@@ -39,7 +39,7 @@ class Annotation:
     crowd: bool = False
     area: float | None = None
     segmentation: list | dict | None = None
-    identifier: int | str | None = None
+    identifier: int | float | str | None = None
     further: Any = None
 
 

@@ -142,6 +142,8 @@ def talkative_voc(tmp_path):
     for file in (tmp_path / "pets").rglob("*.xml"):
         text = file.read_text().replace("<truncated>0", "<truncated>1")
         text = text.replace("</object>", "<part><name>head</name></part></object>")
+        text = text.replace("<annotation>", '<annotation verified="yes">')
+        text = text.replace("<depth>3", "<depth>1").replace("<bndbox>", "<bndbox><angle>5</angle>")
         source = "<source><database>Unknown</database></source><segmented>1</segmented>"
         file.write_text(text.replace("</annotation>", f"{source}</annotation>"))
     return spec
@@ -154,11 +156,13 @@ def test_what_else_voc_says_is_written_as_it_stood(talkative_voc, tmp_path):
         before = ElementTree.parse(file).getroot()
         after = ElementTree.parse(tmp_path / "out/Annotations" / file.name).getroot()
         assert after.findtext("source/database") == "Unknown"
-        assert after.findtext("segmented") == "1"
+        assert after.findtext("segmented") == "1" and after.attrib == {"verified": "yes"}
+        assert after.findtext("size/depth") == before.findtext("size/depth", "3")
         assert len(after.findall("object")) == len(before.findall("object"))
         for a, b in zip(before.findall("object"), after.findall("object"), strict=True):
             assert sorted({c.tag for c in a} | {"pose"}) == sorted(c.tag for c in b)
             assert b.findtext("truncated") == "1" and b.findtext("part/name") == "head"
+            assert b.findtext("bndbox/angle") == "5"
 
 
 @pytest.mark.parametrize("split", [None, "all"])
@@ -166,10 +170,82 @@ def test_what_else_voc_says_is_counted_in_other_forms(talkative_voc, tmp_path, s
     data = load_data(talkative_voc, split="all")
     objects = sum(len(record.objects) for record in data.records)
     assert sorted(convert(talkative_voc, "coco", tmp_path / "out", split=split).unread) == [
+        f"bndbox of objects ({objects})",
         f"part of objects ({objects})",
         f"segmented of images ({len(data)})",
         f"truncated of objects ({objects})",
+        f"verified of images ({len(data)})",
     ]
+
+
+def test_numbers_that_json_does_not_have_are_written_as_null(talkative_coco, tmp_path):
+    spec, file = talkative_coco
+    text = file.read_text().replace('"occluded": true', '"score": NaN, "sum": 1e999', 1)
+    file.write_text(text)
+    assert convert(spec, "coco", tmp_path / "out").lost == [
+        "train2017: numbers that are NaN or infinite (2)"
+    ]
+    after = json.loads((tmp_path / "out/annotations/instances_train2017.json").read_text())
+    found = [
+        entry["attributes"] for entry in after["annotations"] if "score" in entry["attributes"]
+    ]
+    assert found == [{"score": None, "sum": None, "rotation": 0.0}]
+
+
+def coco_of(root, splits, categories):
+    """A COCO folder: name of a split -> its boxes by image."""
+    for split, boxes in splits.items():
+        images = [{"id": 5 + n, "file_name": name} for n, name in enumerate(boxes)]
+        annotations = [
+            {"id": 70 + n, "image_id": 5 + n, "category_id": box[0], "bbox": box[1:]}
+            for n, box in enumerate(boxes.values())
+        ]
+        write_coco(root, images, annotations, categories[split], split=split)
+    return f"coco:{root}"
+
+
+DOG, CAT = {"id": 1, "name": "dog"}, {"id": 4, "name": "cat"}
+
+
+def test_one_image_with_other_objects_in_another_split_is_two_in_voc(tmp_path):
+    boxes = {"train": {"a.jpg": (1, 5, 5, 20, 20)}, "val": {"a.jpg": (1, 30, 30, 20, 20)}}
+    spec = coco_of(tmp_path / "pets", boxes, {"train": [DOG], "val": [DOG]})
+    converted = convert(spec, "voc", tmp_path / "out")
+    assert "names of images (1)" in converted.lost
+    for split, box in (("train", [5, 5, 25, 25]), ("val", [30, 30, 50, 50])):
+        (record,) = load_data(f"voc:{tmp_path}/out", split=split).records
+        assert record.objects.boxes.tolist() == [box]
+
+
+def test_splits_of_any_name_with_all_of_their_classes(tmp_path):
+    """None to train on; the second split has a class that the first has not."""
+    boxes = {"a": {"a.jpg": (1, 5, 5, 20, 20)}, "b": {"b.jpg": (4, 30, 30, 20, 20)}}
+    spec = coco_of(tmp_path / "pets", boxes, {"a": [DOG], "b": [CAT, DOG]})
+    assert convert(spec, "coco", tmp_path / "out").problems == []
+    for split, label in (("a", "dog"), ("b", "cat")):
+        data = load_data(f"coco:{tmp_path}/out", split=split)
+        assert [data.class_names[c] for c in data.records[0].objects.classes] == [label]
+
+
+def test_classes_that_voc_cannot_name_are_written_under_another(tmp_path):
+    categories = [{"id": n, "name": name} for n, name in enumerate(("cat", " cat", "", "a\rb"), 1)]
+    boxes = {f"{n}.jpg": (n, 5, 5, 20, 20) for n in range(1, 5)}
+    spec = coco_of(tmp_path / "pets", {"train": boxes}, {"train": categories})
+    lost = convert(spec, "voc", tmp_path / "out").lost
+    assert "the class ' cat', which is written as 'cat_'" in lost
+    data = load_data(f"voc:{tmp_path}/out", split="train", on_bad_data="error")
+    found = [data.class_names[record.objects.classes[0]] for record in data.records]
+    assert found == ["cat", "cat_", "_", "a_b"]
+
+
+def test_names_that_lists_or_systems_cannot_hold(tmp_path):
+    names = ["a .jpg", " b.jpg", "c\u2028.jpg", "._d.jpg", "e:.jpg"]
+    boxes = {name: (1, 5, 5, 20, 20) for name in names}
+    spec = coco_of(tmp_path / "pets", {"train": boxes}, {"train": [DOG]})
+    for form in WRITERS:
+        assert "names of images (5)" in convert(spec, form, tmp_path / form).lost
+        data = load_data(f"{form}:{tmp_path}/{form}", split="train", on_bad_data="error")
+        assert len(data) == 5
 
 
 def test_boxes_are_written_as_they_stood_and_read_as_they_were(tmp_path):
@@ -234,7 +310,7 @@ def test_flags_of_voc_and_the_order_of_classes(tmp_path):
     }
     for folder in ("JPEGImages/x", "JPEGImages/y", "Annotations/x", "Annotations/y"):
         (tmp_path / "pets" / folder).mkdir(parents=True)
-    lists = {"train": ["x/a"], "val": ["y/a", "b"], "trainval": list(images), "cat_val": ["b"]}
+    lists = {"train": ["x/a"], "val": ["y/a", "b"], "trainval": list(images), "cat_val": ["b -1"]}
     spec = f"voc:{write_voc(tmp_path / 'pets', images, lists)}"
     converted = convert(spec, "voc", tmp_path / "voc")
     assert converted.lost == [] and converted.unread == ["val: lists of one class's images (1)"]

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -88,6 +89,9 @@ def load_coco(
     split = pick_split(parts, role, split, root)
     part, log = parts[split], problem_log
     file = part.file
+    aside = {*files_in(root / "annotations", JSON, deep=False)} - {p.file for p in parts.values()}
+    if aside:
+        log.unread["other files of annotations"] = len(aside)
     content = _read(file)
     log.carried.update(values.further(content, READ, "the file"))
     categories, unclear = _entries(content, "categories", ("id", "name"), log, file)
@@ -97,12 +101,17 @@ def load_coco(
     label_of |= dict.fromkeys(unclear)
     images, unclear = _entries(content, "images", ("id", "file_name"), log, file)
     number_of = _numbers([image["id"] for image in images])
-    if texts := sum(isinstance(identifier, str) for identifier in number_of):
-        log.unread["ids of images that are text"] = texts
+    for what, entries in (("images", images), ("categories", categories)):
+        if texts := sum(isinstance(entry["id"], str) for entry in entries):
+            log.unread[f"ids of {what} that are text"] = texts
+    if doubles := len(categories) - len({str(category["name"]) for category in categories}):
+        log.unread["categories of another's name"] = doubles
     annotations_of = _annotations_by_image(content, number_of, unclear, log, file)
+    number_of_class = _numbers([category["id"] for category in categories])
+    last_first = sorted(categories, key=lambda c: number_of_class[c["id"]], reverse=True)
     further_of_all = {
         "file": {key: content[key] for key in content if key not in READ},
-        "categories": {str(c["name"]): _further(c, "categories") for c in reversed(categories)},
+        "categories": {label_of[c["id"]]: _further(c, "categories") for c in last_first},
     }
     content.clear()  # Annotations are let go of one by one: together they may be gigabytes.
     places = []
@@ -333,7 +342,6 @@ def _annotation(
     segmentation = None
     with log.naming(*place):
         segmentation = usable_segmentation(entry.get("segmentation"), header)
-    identifier = entry.get("id")
     return Annotation(
         box,
         class_index,
@@ -341,9 +349,16 @@ def _annotation(
         crowd,
         values.area(entry.get("area")),
         segmentation,
-        identifier if type(identifier) in (int, str) else None,
+        _own_id(entry),
         _further(entry, "annotations"),
     )
+
+
+def _own_id(entry: dict) -> int | float | str | None:
+    """The id of an annotation as it stands, if it can be one."""
+    found = entry.get("id")
+    can_be = type(found) in (int, str) or (type(found) is float and math.isfinite(found))
+    return found if can_be else None
 
 
 def _further(entry: dict, part: str) -> dict | None:

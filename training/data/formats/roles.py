@@ -10,6 +10,18 @@ PURPOSES = {"train": "train on", "eval": "evaluate on"}
 WHOLE = "all"
 
 
+class SplitError(ValueError):
+    """No split fits, or several do.
+
+    Attributes:
+        splits: list of str. Those of the source.
+    """
+
+    def __init__(self, message: str, splits: Collection[str]):
+        super().__init__(message)
+        self.splits = sorted(splits)
+
+
 def fitting(splits: Collection[str], role: str) -> list[str]:
     """The splits that fit a role equally well: those with the best beginning, or that very name.
 
@@ -47,7 +59,7 @@ def pick_split(splits: Collection[str], role: str, wanted: str | None, where) ->
         where: str or Path. The source, for the message.
 
     Raises:
-        ValueError: there is no such split, or several fit.
+        SplitError: there is no such split, or several fit.
     """
     if wanted == WHOLE and not roles_of(splits):
         fits = sorted(splits)
@@ -59,9 +71,10 @@ def pick_split(splits: Collection[str], role: str, wanted: str | None, where) ->
         return fits[0]
     expected = f"the split {wanted!r}" if wanted else f"one split to {PURPOSES[role]}"
     held_out = "" if wanted or role == "train" or fits else ", or hold some out by --val-fraction"
-    raise ValueError(
+    raise SplitError(
         f"{where}: expected {expected}, received {len(fits)}; name one of the splits there: "
-        f"{', '.join(sorted(splits)) or 'none'}{held_out if splits else ''}."
+        f"{', '.join(sorted(splits)) or 'none'}{held_out if splits else ''}.",
+        splits,
     )
 
 

@@ -102,9 +102,14 @@ def further(entry: dict, known: Collection[str], what: str) -> Iterator[str]:
 
 def says(value) -> bool:
     """Whether a value, or one inside of it, is more than zero, false or a word for nothing."""
-    if isinstance(value, dict | list):
-        return any(map(says, value.values() if isinstance(value, dict) else value))
-    return value is not None and value != 0 and str(value).strip().lower() not in NOTHING
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            values += value.values() if isinstance(value, dict) else value
+        elif value is not None and value != 0 and str(value).strip().lower() not in NOTHING:
+            return True
+    return False
 
 
 def split_images(argument: str) -> tuple[Path, str]:

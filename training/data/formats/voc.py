@@ -24,11 +24,14 @@ XML = (".xml",)
 # Folders of annotations and of images: VOC's, Label Studio's, and those of others.
 FOLDERS = (("Annotations", "JPEGImages"), ("Annotations", "images"), ("annotations", "images"))
 
-# What is read of an annotation and of an object, or tells where it lay; all else is counted.
-READ = {
-    "images": {"filename", "folder", "path", "size", "object"},
-    "objects": {"name", "bndbox", "difficult"},
-}
+# What is read, or tells where an image lay; all else is kept as it is.
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+READ_OF_IMAGE = {"size": {"width": {}, "height": {}}}
+READ_OF_OBJECT = {"name": {}, "difficult": {}, "bndbox": dict.fromkeys(CORNERS, {})}
+# Told anew by who writes the image, and by its objects.
+TOLD_ANEW = ("filename", "folder", "path", "object")
+# What else VOC folders hold: lists for other tasks, and masks.
+ASIDE = ("ImageSets/Layout", "ImageSets/Segmentation", "SegmentationClass", "SegmentationObject")
 
 
 class Part(NamedTuple):
@@ -78,6 +81,9 @@ def load_voc(
     part = parts[split]
     if lists := [name for name in of_class if name.endswith(f"_{split}")]:
         problem_log.unread["lists of one class's images"] = len(lists)
+    for folder in ASIDE:
+        if files := files_in(root / folder, (".txt", ".png")):
+            problem_log.unread[f"files in {folder}"] = len(files)
     if class_names is None:
         class_names = _all_class_names({p.annotations for p in parts.values()})
     annotation_of, image_of = finder(XML), finder(SUFFIXES)
@@ -101,8 +107,11 @@ def load_voc(
                 raise header
             objects = _objects(xml_file, tree, header, class_names, problem_log)
             name = Path(os.path.relpath(image_file, part.images)).as_posix()
-            further = _further(tree, "images")
-            records.append(Sample.of(name, len(records), header, image_file, objects, further))
+            for child in [child for child in tree if child.tag in TOLD_ANEW]:
+                tree.remove(child)
+            rest = _rest(tree, READ_OF_IMAGE)
+            problem_log.carried.update(_said(rest, "images"))
+            records.append(Sample.of(name, len(records), header, image_file, objects, rest))
     return DetectionData(
         name=root.resolve().name,
         split=split,
@@ -132,9 +141,15 @@ def _parts(root: Path) -> dict[str, Part]:
     return {split: Part(folder, folder) for split, folder in folders.items()}
 
 
-def _of_one_class(lists: Collection[str]) -> list[str]:
+def _of_one_class(parts: dict[str, Part]) -> list[str]:
     """Those that tell which images of another list show one class, as dog_train of train."""
-    return [name for name in lists if "_" in name and name.rpartition("_")[2] in lists]
+    named = [name for name in parts if "_" in name and name.rpartition("_")[2] in parts]
+    return [name for name in named if _tells_presence(parts[name].list_file)]
+
+
+def _tells_presence(list_file: Path | None) -> bool:
+    first = read_text(list_file).strip().partition("\n")[0].split() if list_file else []
+    return len(first) > 1 and first[-1] in PRESENCE
 
 
 def _pick(parts: Collection[str], role: str, split: str | None, root: Path) -> str:
@@ -188,23 +203,28 @@ def _objects(
 ) -> Objects:
     check_size(header, *(values.whole(tree.findtext(f"size/{k}")) for k in ("height", "width")))
     annotations = []
-    problem_log.carried.update(_said(tree, "images"))
     for number, node in enumerate(tree.iterfind("object"), 1):
         label = _label(node)
-        problem_log.carried.update(_said(node, "objects"))
         with problem_log.naming(xml_file, f"object {number} ({label or 'no name'})"):
             annotations.append(_annotation(node, label, header, class_names, problem_log))
+            problem_log.carried.update(_said(annotations[-1].further, "objects"))
     return problem_log.objects(annotations)
 
 
-def _further(node: Element, what: str) -> tuple[Element, ...]:
-    """What is not read of an annotation or an object, for a writer of VOC's form."""
-    return tuple(child for child in node if child.tag not in READ[what])
+def _rest(node: Element, read: dict) -> Element | None:
+    """What is not read of a node, if anything: attributes and further children, under its tag."""
+    rest = Element(node.tag, node.attrib)
+    for child in node:
+        kept = _rest(child, read[child.tag]) if child.tag in read else child
+        rest.extend([] if kept is None else [kept])
+    return rest if len(rest) or rest.attrib else None
 
 
-def _said(node: Element, what: str) -> Iterator[str]:
-    texts = {child.tag: "".join(child.itertext()) for child in _further(node, what)}
-    return values.further(texts, (), what)
+def _said(rest: Element | None, what: str) -> Iterator[str]:
+    """What the rest of a node says, for people."""
+    said = {} if rest is None else dict(rest.attrib)
+    said |= {child.tag: "".join(child.itertext()) for child in (() if rest is None else rest)}
+    return values.further(said, (), what)
 
 
 def _label(node: Element) -> str:
@@ -217,7 +237,7 @@ def _annotation(
     if not label:
         raise Unusable("malformed XML: object without a name")
     try:
-        corners = [float(node.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
+        corners = [float(node.findtext(f"bndbox/{k}")) for k in CORNERS]
     except (TypeError, ValueError):
         raise Unusable("malformed XML: bndbox needs the numbers xmin, ymin, xmax, ymax") from None
     class_index = problem_log.class_index(label, class_names)
@@ -227,5 +247,5 @@ def _annotation(
         box=problem_log.checked_box((xmin - 1, ymin - 1, xmax, ymax), header),
         class_index=class_index,
         difficult=values.FLAGS.get((node.findtext("difficult") or "").strip().lower(), False),
-        further=_further(node, "objects"),
+        further=_rest(node, READ_OF_OBJECT),
     )

@@ -1,5 +1,6 @@
 """Writes COCO folders: annotations/instances_SPLIT.json, images in SPLIT/."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +30,23 @@ def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) 
     lost = []
     for split, data in splits.items():
         content = _content(data, lambda sample, to=folder / split: place(sample, to))
-        write_json(folder / "annotations" / f"instances_{split}.json", content, indent=None)
+        file = folder / "annotations" / f"instances_{split}.json"
+        try:
+            write_json(file, content, indent=None)
+        except ValueError:
+            content, count = _standard(content)
+            write_json(file, content, indent=None)
+            lost.append(f"{split}: numbers that are NaN or infinite ({count})")
         lost += losses.counted(data, "flags 'difficult'", lambda o, n: o.difficult[n])
         if not _has_own_ids(data):
             lost += losses.ids_of_objects(data)
     return lost
+
+
+def _standard(content: dict) -> tuple[dict, int]:
+    """The content with null for NaN and infinity, which JSON does not have, and their number."""
+    found: list[str] = []
+    return json.loads(json.dumps(content), parse_constant=found.append), len(found)
 
 
 def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:

@@ -1,5 +1,7 @@
 """Writes VOC folders: JPEGImages, Annotations, ImageSets/Main."""
 
+import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,8 +14,8 @@ from harmonic_tf.training.data.writers.digits import shortest
 from harmonic_tf.training.files import write_bytes
 
 FORM = "voc"
-# What other sources do not say of an object, and readers of VOC may ask for.
-DEFAULTS = {"pose": "Unspecified", "truncated": 0}
+# Characters that XML does not have, or reads as others.
+UNSAYABLE = re.compile(r"[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 # What is added to a box's corners, for pixels count from 1.
 FIRST = np.array([1.0, 1.0, 0.0, 0.0])
 
@@ -26,12 +28,16 @@ def write_voc(splits: dict[str, DetectionData], folder: Path, place: Callable) -
     """
     lost, used = [], set()
     names = next(iter(splits.values())).class_names
+    label_of = _labels(names)
+    for name, label in zip(names, label_of, strict=True):
+        if name != label:
+            lost.append(f"the class {name!r}, which is written as {label!r}")
     for split, data in splits.items():
         stems = []
         for sample in data.records:
             name = place(sample, folder / "JPEGImages")
             stems.append(name.removesuffix(Path(name).suffix))
-            tree = _xml(sample, name, names, data.form == FORM)
+            tree = _xml(sample, name, label_of, data.form == FORM)
             write_bytes(folder / "Annotations" / f"{stems[-1]}.xml", tree)
         listing = "".join(f"{stem}\n" for stem in stems)
         write_bytes(folder / "ImageSets" / "Main" / f"{split}.txt", listing.encode())
@@ -58,33 +64,51 @@ def _can_be_said(objects: Objects, place: int) -> bool:
     return not objects.crowd[place] and not _is_thin(objects, place)
 
 
-def _xml(sample: Sample, name: str, names: tuple[str, ...], is_voc: bool) -> bytes:
+def _xml(sample: Sample, name: str, label_of: list[str], is_voc: bool) -> bytes:
     objects = sample.objects
-    root = ElementTree.Element("annotation")
+    root = _begun("annotation", sample.further if is_voc else None)
     _add(root, filename=name)
-    size = ElementTree.SubElement(root, "size")
-    _add(size, width=sample.width, height=sample.height, depth=3)
-    root.extend(sample.further if is_voc else ())
+    _add(_inside(root, "size"), width=sample.width, height=sample.height, depth=3)
     corners = shortest(objects.boxes + FIRST, lambda corners: corners - FIRST)
     for place, (xmin, ymin, xmax, ymax) in enumerate(corners.tolist()):
         if not _can_be_said(objects, place):
             continue
-        node = ElementTree.SubElement(root, "object")
+        node = _begun("object", objects.further[place] if is_voc else None)
+        label = label_of[objects.classes[place]]
         difficult = int(objects.difficult[place])
-        label = names[objects.classes[place]]
-        _add(node, name=label)
-        further = objects.further[place] if is_voc else ()
-        said = {child.tag for child in further}
-        _add(node, **{tag: text for tag, text in DEFAULTS.items() if tag not in said})
-        node.extend(further)
-        _add(node, difficult=difficult)
-        box = ElementTree.SubElement(node, "bndbox")
-        _add(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        _add(node, name=label, pose="Unspecified", truncated=0, difficult=difficult)
+        _add(_inside(node, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        root.append(node)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8")
 
 
+def _begun(tag: str, further: ElementTree.Element | None) -> ElementTree.Element:
+    """A node with what else a source of this form says in it."""
+    return ElementTree.Element(tag) if further is None else copy.deepcopy(further)
+
+
+def _inside(node: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = node.find(tag)
+    return ElementTree.SubElement(node, tag) if found is None else found
+
+
 def _add(node: ElementTree.Element, **values):
-    for name, value in values.items():
+    """Adds what is not there yet, before all that is, in this order."""
+    missing = [(tag, value) for tag, value in values.items() if node.find(tag) is None]
+    for place, (tag, value) in enumerate(missing):
         whole = isinstance(value, float) and value.is_integer()
-        ElementTree.SubElement(node, name).text = str(int(value) if whole else value)
+        child = ElementTree.Element(tag)
+        child.text = str(int(value) if whole else value)
+        node.insert(place, child)
+
+
+def _labels(names: tuple[str, ...]) -> list[str]:
+    """The classes' names as XML holds them and readers of VOC give them back."""
+    found: list[str] = []
+    for name in names:
+        label = UNSAYABLE.sub("_", name).strip() or "_"
+        while label in found or (label != name and label in names):
+            label += "_"
+        found.append(label)
+    return found

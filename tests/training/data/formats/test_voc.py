@@ -249,7 +249,8 @@ def test_lists_of_file_names(tmp_path):
 
 def test_lists_of_one_class_are_no_splits_to_train_or_evaluate_on(tmp_path):
     """VOC 2007's test set alone has train_test.txt: the images of `test` that show a train."""
-    root = write_voc(tmp_path, dict.fromkeys("abc", DOG), {"test": "abc", "train_test": "abc"})
+    lists = {"test": "abc", "train_test": ["a  1", "b -1", "c  0"]}
+    root = write_voc(tmp_path, dict.fromkeys("abc", DOG), lists)
     assert load_data(f"voc:{root}", "eval").split == "test"
     with pytest.raises(ValueError, match="expected one split to train on, received 0"):
         load_data(f"voc:{root}")
@@ -258,6 +259,12 @@ def test_lists_of_one_class_are_no_splits_to_train_or_evaluate_on(tmp_path):
     assert load_data(f"voc:{root}", split="all").split == "default"
     parts = [load_data(f"voc:{root}", role).image_names for role in ("train", "eval")]
     assert sorted(parts[0] + parts[1]) == ["a.jpg", "b.jpg", "c.jpg"] and all(parts)
+
+
+def test_a_split_named_like_a_class_and_a_split_is_one(tmp_path):
+    lists = {"train": "ab", "small_train": "a", "dog_train": ["a 1", "b -1"]}
+    root = write_voc(tmp_path, dict.fromkeys("ab", DOG), lists)
+    assert load_data(f"voc:{root}", split="train").splits == ("small_train", "train")
 
 
 def test_images_in_sub_folders_keep_their_classes_and_names(tmp_path):
