@@ -32,7 +32,7 @@ BAR_AFTER = 1.0
 SAVE_EVERY = 1000
 LOCK_SECONDS = 10
 # SQLite takes no more values in a query everywhere.
-AT_ONCE = 999
+PER_QUERY = 999
 MOST_ROWS = 1_000_000
 
 
@@ -143,8 +143,8 @@ class HeaderCache:
         keys = [_key(file) for file in files]
         rows: dict[bytes, tuple] = {}
         with self._forgiving():
-            for start in range(0, len(keys), AT_ONCE):
-                some = keys[start : start + AT_ONCE]
+            for start in range(0, len(keys), PER_QUERY):
+                some = keys[start : start + PER_QUERY]
                 marks = ",".join("?" * len(some))
                 query = f"select path, stamp, header from headers where path in ({marks})"
                 rows |= {key: row for key, *row in self._database.execute(query, some)}

@@ -50,23 +50,23 @@ def _standard(content: dict) -> tuple[dict, int]:
 
 
 def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:
-    own_ids, further = _has_own_ids(data), data.further if data.form == FORM else {}
-    of_category = further.get("categories", {})
+    own_ids, is_coco = _has_own_ids(data), data.form == FORM
+    further_of = data.further["categories"] if is_coco else {}
     images, annotations = [], []
     for sample in data.records:
         image = {"id": sample.image_id, "file_name": place(sample)}
         image |= {"height": sample.height, "width": sample.width}
-        images.append(image | (further and sample.further or {}))
+        images.append(image | (sample.further or {} if is_coco else {}))
         for number, annotation in enumerate(_annotations(sample, data.category_ids)):
             own = {"id": sample.objects.identifiers[number] if own_ids else len(annotations) + 1}
-            more = further and sample.objects.further[number]
-            annotations.append(own | annotation | (more or {}))
+            further = sample.objects.further[number] if is_coco else None
+            annotations.append(own | annotation | (further or {}))
     categories = [
-        {"id": number, "name": name} | (of_category.get(name) or {})
+        {"id": number, "name": name} | (further_of.get(name) or {})
         for number, name in zip(data.category_ids, data.class_names, strict=True)
     ]
     lists = {"images": images, "annotations": annotations, "categories": categories}
-    return further.get("file", {}) | lists
+    return (data.further["file"] if is_coco else {}) | lists
 
 
 def _has_own_ids(data: DetectionData) -> bool:

@@ -24,7 +24,7 @@ def counted(data: DetectionData, what: str, is_lost: Callable[[Objects, int], bo
     return [f"{data.split}: {what} ({count})"] if count else []
 
 
-def identifiers(data: DetectionData) -> list[int | str | None]:
+def identifiers(data: DetectionData) -> list[int | float | str | None]:
     """The ids of all objects."""
     return [identifier for record in data.records for identifier in record.objects.identifiers]
 
