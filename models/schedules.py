@@ -20,3 +20,5 @@ TINY = {
 }
 # From trained weights. At the full rate they are forgotten before the heads can use them.
 LITE = {**TINY, "epochs": 20, "backbone_rate": 0.1}
+# Found on VOC 2007 and blood cells: the heads learn faster, the backbone as before.
+SSD_LITE = {**LITE, "learning_rate": 6e-3, "backbone_rate": 0.033}

@@ -4,7 +4,7 @@ import keras
 
 from harmonic_tf.models.anchors import ssd_anchor_shapes
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
-from harmonic_tf.models.schedules import LITE, TINY
+from harmonic_tf.models.schedules import SSD_LITE, TINY
 from harmonic_tf.models.single_shot import (
     MATCHING,
     NEGATIVE_RATIO,
@@ -126,7 +126,7 @@ SSD.presets = {
     "ssd_lite": preset(
         "efficientnet_lite0",
         (256, 256),
-        LITE,
+        SSD_LITE,
         anchor_shapes=LITE_SHAPES,
         filters=96,
         separable=True,

@@ -165,7 +165,7 @@ def test_weights_are_those_that_are_there(monkeypatch):
 @pytest.mark.parametrize(
     ("model", "weights", "rate"),
     [
-        ("ssd_lite", "imagenet", 0.1),
+        ("ssd_lite", "imagenet", 0.033),
         ("ssd_lite", "none", 1.0),
         ("ssd512_resnet50_fpn", "a.h5", 1.0),
     ],
