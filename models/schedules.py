@@ -1,4 +1,7 @@
-"""How presets are trained where the user does not say: settings of a recipe, by their names."""
+"""How presets are trained where the user does not say: settings of a recipe, by their names.
+
+Those under "trained" take their place where a backbone or detector starts from trained weights.
+"""
 
 FULL_SIZE = {
     "epochs": 24,
@@ -18,7 +21,7 @@ TINY = {
     "weight_decay": 0.05,
     "augmentation": "light",
 }
-# From trained weights. At the full rate they are forgotten before the heads can use them.
-LITE = {**TINY, "epochs": 20, "backbone_rate": 0.1}
-# Found on VOC 2007 and blood cells: the heads learn faster, the backbone as before.
-SSD_LITE = {**LITE, "learning_rate": 6e-3, "backbone_rate": 0.033}
+# What holds from trained weights. At the full rate they are forgotten before heads can use them.
+LITE = {**TINY, "epochs": 20, "trained": {"backbone_rate": 0.1}}
+# Found on VOC 2007 and blood cells: beside such a backbone heads learn faster.
+SSD_LITE = {**LITE, "trained": {"learning_rate": 6e-3, "backbone_rate": 0.033}}

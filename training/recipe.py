@@ -24,7 +24,7 @@ from harmonic_tf.training.losses import check_loss, file_name, normal_form
 # The names alone: to import harmonic_tf.models takes seconds.
 _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_name("registry.py")
 PRESETS = tuple(runpy.run_path(str(_REGISTRY))["PRESETS"])
-# Of a backbone that starts from random weights, or that a preset says nothing of.
+# Of a backbone that a preset says nothing of.
 AS_THE_REST = {"freeze_backbone": "none", "backbone_rate": 1.0}
 # What 32 bits hold, in which all is computed.
 MOST = 3.4e38
@@ -35,6 +35,8 @@ _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 100, 100
 
 def model_defaults(model: str) -> dict:
     """What a recipe takes for a preset where the user leaves a setting at None.
+
+    What it takes instead where it starts from trained weights stands under "trained".
 
     Example:
 
@@ -114,7 +116,7 @@ class Settings:
     level such as P3 or 3, or all. None: the model's own, none so far."""
     backbone_rate: float | None = None
     """Learning rate of the backbone over that of the rest. None: the model's own where it starts
-    from trained weights (lite: 0.1), else 1."""
+    from trained weights (lite: 0.1, ssd_lite: 0.033), else 1."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: only where it starts from trained weights, and
     as it was with --start."""
@@ -215,11 +217,12 @@ def resolve(recipe: Recipe) -> Recipe:
     if recipe.start is not None:
         recipe = _started(recipe)
     defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
+    from_trained = defaults.pop("trained", {})
     with as_user_error():
         weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
     is_random = weights == "none" and recipe.start is None
-    if is_random:
-        defaults.update(AS_THE_REST)
+    if not is_random:
+        defaults.update(from_trained)
     if recipe.cache_features:
         defaults.update(cache="disk", freeze_backbone="all")
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}

@@ -109,9 +109,11 @@ def test_every_preset_says_how_it_is_trained():
     left_to_models = {"epochs", "batch_size", "optimizer", "learning_rate", "weight_decay"}
     left_to_models.add("augmentation")
     for model in PRESETS:
-        defaults = model_defaults(model)
-        assert set(defaults) - {"freeze_backbone", "backbone_rate"} == left_to_models, model
-        assert dataclasses.replace(Recipe(), **defaults)
+        defaults = dict(model_defaults(model))
+        from_trained = defaults.pop("trained", {})
+        assert set(from_trained) <= {"learning_rate", "backbone_rate"}
+        assert set(defaults) == left_to_models, model
+        assert dataclasses.replace(Recipe(), **defaults | from_trained)
 
 
 def test_a_loss_with_settings_survives_yaml_and_is_checked_when_resolved(tmp_path):
@@ -163,17 +165,19 @@ def test_weights_are_those_that_are_there(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model", "weights", "rate"),
+    ("model", "weights", "learning_rate", "rate"),
     [
-        ("ssd_lite", "imagenet", 0.033),
-        ("ssd_lite", "none", 1.0),
-        ("ssd512_resnet50_fpn", "a.h5", 1.0),
+        ("ssd_lite", "imagenet", 0.006, 0.033),
+        ("ssd_lite", "none", 0.002, 1.0),
+        ("retinanet_lite", "imagenet", 0.002, 0.1),
+        ("ssd512_resnet50_fpn", "a.h5", 0.002, 1.0),
     ],
 )
 def test_a_backbone_has_a_rate_of_its_own_where_it_starts_from_trained_weights(
-    model, weights, rate
+    model, weights, learning_rate, rate
 ):
     recipe = resolve(Recipe(model=model, weights=weights))
+    assert recipe.learning_rate == learning_rate
     assert (recipe.backbone_rate, recipe.freeze_backbone) == (rate, "none")
     asked = Recipe(model=model, weights=weights, backbone_rate=0.5, freeze_backbone="4")
     assert (resolve(asked).backbone_rate, resolve(asked).freeze_backbone) == (0.5, "P4")
