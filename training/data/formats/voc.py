@@ -213,11 +213,13 @@ def _objects(
 
 def _rest(node: Element, read: dict) -> Element | None:
     """What is not read of a node, if anything: attributes and further children, under its tag."""
+    inner = (_rest(child, read[child.tag]) if child.tag in read else child for child in node)
+    kept = [child for child in inner if child is not None]
+    if not kept and not node.attrib:
+        return None
     rest = Element(node.tag, node.attrib)
-    for child in node:
-        kept = _rest(child, read[child.tag]) if child.tag in read else child
-        rest.extend([] if kept is None else [kept])
-    return rest if len(rest) or rest.attrib else None
+    rest.extend(kept)
+    return rest
 
 
 def _said(rest: Element | None, what: str) -> Iterator[str]:

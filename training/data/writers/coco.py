@@ -29,7 +29,8 @@ def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) 
     """
     lost = []
     for split, data in splits.items():
-        content = _content(data, lambda sample, to=folder / split: place(sample, to))
+        own_ids = _has_own_ids(data)
+        content = _content(data, own_ids, lambda sample, to=folder / split: place(sample, to))
         file = folder / "annotations" / f"instances_{split}.json"
         try:
             write_json(file, content, indent=None)
@@ -38,7 +39,7 @@ def write_coco(splits: dict[str, DetectionData], folder: Path, place: Callable) 
             write_json(file, content, indent=None)
             lost.append(f"{split}: numbers that are NaN or infinite ({count})")
         lost += losses.counted(data, "flags 'difficult'", lambda o, n: o.difficult[n])
-        if not _has_own_ids(data):
+        if not own_ids:
             lost += losses.ids_of_objects(data)
     return lost
 
@@ -49,8 +50,8 @@ def _standard(content: dict) -> tuple[dict, int]:
     return json.loads(json.dumps(content), parse_constant=found.append), len(found)
 
 
-def _content(data: DetectionData, place: Callable[[Sample], str]) -> dict:
-    own_ids, is_coco = _has_own_ids(data), data.form == FORM
+def _content(data: DetectionData, own_ids: bool, place: Callable[[Sample], str]) -> dict:
+    is_coco = data.form == FORM
     further_of = data.further["categories"] if is_coco else {}
     images, annotations = [], []
     for sample in data.records:
