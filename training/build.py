@@ -10,7 +10,7 @@ from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
 from harmonic_tf.training.eval_splits import split_names
 from harmonic_tf.training.features import FeatureBatches, kept_features
-from harmonic_tf.training.losses import build_loss
+from harmonic_tf.training.losses import build_loss, detector_settings
 from harmonic_tf.training.optimizers import SGD, AdamW
 from harmonic_tf.training.start import start_model
 
@@ -72,6 +72,7 @@ def build_model(recipe, class_names):
             freeze_batch_norm=recipe.freeze_batch_norm,
             frozen_level=None if recipe.freeze_backbone == "none" else recipe.freeze_backbone,
             image_size=recipe.image_size,
+            **detector_settings(recipe.loss, models.PRESETS[recipe.model]),
             **({} if recipe.resize is None else {"resize": recipe.resize}),
         )
 

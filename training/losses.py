@@ -19,6 +19,9 @@ LOSSES = {
     ),
 }
 
+# What is the detector's, and yet differs between losses: which score is coupled.
+_OF_DETECTOR = {"couple_centerness": False}
+
 _WORDS = {"true": True, "false": False, "none": None}
 # What the detector and the loop decide, not the user.
 _GIVEN = ("classification", "box_variance", "reduction", "name", "dtype")
@@ -117,7 +120,29 @@ def settings_of(name) -> dict:
     cls, own = _class_and_arguments(name)
     parameters = inspect.signature(cls).parameters.items()
     defaults = {key: value.default for key, value in parameters if key not in _GIVEN}
-    return {**defaults, **own}
+    return {**defaults, **own, **_OF_DETECTOR}
+
+
+def detector_settings(text, detector) -> dict:
+    """What a loss says of the detector that it is to train: arguments of its class.
+
+    Args:
+        text: str. As for `parse_loss`.
+        detector: class of `harmonic_tf.models`.
+
+    Raises:
+        UserError: If detectors of this class have no such setting.
+
+    Example:
+
+    >>> from harmonic_tf.models import FCOS
+    >>> detector_settings("harmonic_det:alpha=1,couple_centerness=true", FCOS)
+    {'couple_centerness': True}
+    """
+    settings = {k: v for k, v in parse_loss(text)[1].items() if k in _OF_DETECTOR}
+    if missing := settings.keys() - inspect.signature(detector).parameters.keys():
+        raise UserError(f"loss: {', '.join(missing)}: {detector.__name__} has no such setting")
+    return settings
 
 
 def check_loss(text):
@@ -156,6 +181,7 @@ def build_loss(text, loss_settings: dict):
     """
     name, settings = parse_loss(text)
     cls, own = _class_and_arguments(name)
+    settings = {key: value for key, value in settings.items() if key not in _OF_DETECTOR}
     return cls(**{**loss_settings, **own, **settings})
 
 

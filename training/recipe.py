@@ -19,7 +19,7 @@ from tyro.conf import arg
 from harmonic_tf.training.errors import UserError, as_user_error
 from harmonic_tf.training.eval_splits import split_names
 from harmonic_tf.training.files import decode_text, write_bytes
-from harmonic_tf.training.losses import check_loss, file_name, normal_form
+from harmonic_tf.training.losses import check_loss, detector_settings, file_name, normal_form
 
 # The names alone: to import harmonic_tf.models takes seconds.
 _REGISTRY = Path(importlib.util.find_spec("harmonic_tf.models").origin).with_name("registry.py")
@@ -203,20 +203,22 @@ def resolve(recipe: Recipe) -> Recipe:
         Recipe. None is left only where the data source or the model itself decides.
 
     Raises:
-        UserError: If there is no such preset, the loss has no such settings, or features are to be
-            kept nowhere or of random weights.
+        UserError: If there is no such preset, the loss or the detector has no such settings, or
+            features are to be kept nowhere or of random weights.
 
     Example:
 
     >>> resolve(Recipe(batch_size=8)).epochs, resolve(Recipe(batch_size=8)).batch_size
     (50, 8)
     """
+    from harmonic_tf import models
     from harmonic_tf.training.data import absolute_spec
 
     check_loss(recipe.loss)
     if recipe.start is not None:
         recipe = _started(recipe)
     defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
+    detector_settings(recipe.loss, models.PRESETS[recipe.model])
     from_trained = defaults.pop("trained", {})
     with as_user_error():
         weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights

@@ -7,6 +7,7 @@ from pathlib import Path
 from harmonic_tf.models.pretrained import pretrained_folder
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.labels import load_model_and_labels, model_file
+from harmonic_tf.training.losses import detector_settings
 
 
 def start_file(start: str) -> Path:
@@ -98,6 +99,7 @@ def start_model(recipe, class_names):
         bounding_box_format="xyxy",
         dtype=recipe.precision,
         backbone=_thawed(trained.get_config()["backbone"], recipe.freeze_batch_norm),
+        **detector_settings(recipe.loss, type(trained)),
     )
     if recipe.freeze_backbone != "none":
         freeze(model.backbone, recipe.freeze_backbone)

@@ -55,6 +55,13 @@ def test_a_detector_of_masks_is_given_masks(has_masks):
     assert set(targets) == {"boxes", "classes"} | ({"masks"} if has_masks else set())
 
 
+def test_the_loss_says_which_score_is_coupled():
+    recipe = Recipe(model="fcos_tiny", weights="none", freeze_backbone="none")
+    for couple, form in ((True, "harmonic_det:couple_centerness=true"), (False, "harmonic_det")):
+        model = build_model(replace(recipe, loss=form), ["cell"])
+        assert model.get_config()["couple_centerness"] is couple
+
+
 def test_one_device_needs_no_strategy():
     assert build_strategy(Recipe()).num_replicas_in_sync == 1
     assert build_strategy(Recipe(strategy="mirrored", batch_size=3)).num_replicas_in_sync == 1

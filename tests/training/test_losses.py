@@ -4,12 +4,14 @@ import re
 
 import pytest
 
+from harmonic_tf.models import FCOS, SSD
 from harmonic_tf.training import losses
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.losses import (
     LOSSES,
     build_loss,
     check_loss,
+    detector_settings,
     file_name,
     normal_form,
     parse_loss,
@@ -122,3 +124,14 @@ def test_what_can_be_set_has_the_value_of_the_name():
     assert settings_of("constant_factors")["constant_factor"] == 2.0
     assert settings_of("harmonic_det")["constant_factor"] == 1.0
     assert not {"classification", "reduction"} & set(settings_of("harmonic_det"))
+
+
+def test_which_score_is_coupled_is_said_to_the_detector():
+    text = "harmonic_norm:couple_centerness=true,factor_offset=0.3"
+    assert detector_settings(text, FCOS) == {"couple_centerness": True}
+    assert build_loss(text, {}).get_config()["factor_offset"] == 0.3
+    assert detector_settings("harmonic_norm:factor_offset=0.3", SSD) == {}
+    with pytest.raises(UserError, match="couple_centerness: SSD has no such setting"):
+        detector_settings(text, SSD)
+    with pytest.raises(UserError, match="couple_centerness: expected true or false; received 2"):
+        check_loss("standard:couple_centerness=2")
