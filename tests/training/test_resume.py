@@ -39,12 +39,15 @@ def test_a_stopped_run_is_usable_and_goes_on_exactly(tmp_path, steps, whole, cap
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_stopped_run_goes_on_exactly_on_images_that_are_kept(tmp_path, monkeypatch, capsys):
+def test_a_stopped_run_goes_on_exactly_on_kept_images_with_a_slow_backbone(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    whole = train(replace(RECIPE, cache="memory"), tmp_path / "whole", extras=False).folder
+    recipe = replace(RECIPE, cache="memory", backbone_rate=0.2)
+    whole = train(recipe, tmp_path / "whole", extras=False).folder
     assert f"images: {12 * (54 + 16 * 48)} bytes in memory\n" in capsys.readouterr().out
     folder = tmp_path / "stopped"
-    recipe = replace(RECIPE, cache="disk")
+    recipe = replace(recipe, cache="disk")
     train(recipe, folder, extras=False, callbacks=[InterruptAfter(7)])
     (kept,) = (tmp_path / "cache/harmonic-tf").glob("images-*")
     resume(folder, extras=False)
