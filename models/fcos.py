@@ -13,7 +13,7 @@ from harmonic_tf.models.centerness import CenternessBranch
 from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.layers.convolution import Conv2D
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
-from harmonic_tf.models.schedules import TINY
+from harmonic_tf.models.schedules import ANCHOR_FREE
 from harmonic_tf.models.stages import Dense
 
 PRIOR = 0.01
@@ -199,6 +199,6 @@ FCOS.presets = {
         "tiny",
         (160, 208),
         {"extra_levels": 1, "filters": 64, "depth": 2, "reach": 4.0},
-        TINY,
+        ANCHOR_FREE,
     ),
 }

@@ -82,7 +82,8 @@ class Settings:
     batch_size: int | None = None
     """Images a step, over all replicas. None: 16."""
     learning_rate: float | None = None
-    """Highest learning rate, reached after the warm-up. None: 0.002 for the tiny models."""
+    """Highest learning rate, reached after the warm-up. None: the model's own (most
+    tiny ones: 0.002)."""
     warmup: float = 0.05
     """Fraction of all steps in which the learning rate rises from 0; a cosine takes it back."""
     optimizer: Literal["adamw", "sgd"] | None = None
