@@ -1,6 +1,6 @@
 r"""What `ssd_lite` owes to its finest map and to mosaics where objects are small.
 
-    python benchmarks/small_objects.py --data voc:BCCD --image-size 72 96 --seeds 1,2 \
+    python benchmarks/small_objects.py --data voc:BCCD --image-size 96 128 --seeds 1,2 \
         --output small.json
 
 Trains `ssd_lite` by its own recipe from ImageNet: as it is; without its finest map (stride 8) and
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from harmonic_tf import models
-from harmonic_tf.models.ssd import LITE_SHAPES
+from harmonic_tf.models.ssd import SSD
 from harmonic_tf.training.build import build_batches, compile_model, load_both
 from harmonic_tf.training.data.box_statistics import input_sizes
 from harmonic_tf.training.evaluation.evaluator import evaluate_model
@@ -25,12 +25,16 @@ from harmonic_tf.training.files import write_json
 from harmonic_tf.training.loop import Loop
 from harmonic_tf.training.recipe import Recipe, resolve
 
-PLAIN = "as it is"
-VARIANTS = {
-    PLAIN: {},
-    "without the map of stride 8": {"levels": ("P4", "P5"), "anchor_shapes": LITE_SHAPES[1:]},
-    "light_mosaic": {},
-}
+MODEL = "ssd_lite"
+PLAIN, COARSE, MOSAIC = "as it is", "without the map of stride 8", "light_mosaic"
+
+
+def settings_of(variant, image_size):
+    """Arguments of the detector in which a variant differs from the preset."""
+    if variant != COARSE:
+        return {}
+    shapes = SSD.presets[MODEL].settings_at(image_size)["anchor_shapes"]
+    return {"levels": ("P4", "P5"), "anchor_shapes": shapes[1:]}
 
 
 def run(recipe, variant, train_data, eval_data):
@@ -41,9 +45,9 @@ def run(recipe, variant, train_data, eval_data):
         num_classes=len(train_data.class_names),
         weights=recipe.weights,
         image_size=recipe.image_size,
-        **VARIANTS[variant],
+        **settings_of(variant, recipe.image_size),
     )
-    augmentation = variant if variant == "light_mosaic" else "light"
+    augmentation = MOSAIC if variant == MOSAIC else "light"
     recipe = dataclasses.replace(recipe, augmentation=augmentation)
     batches = build_batches(recipe, train_data, model)
     steps = recipe.epochs * batches.steps_per_epoch
@@ -57,14 +61,14 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="shapes", help="as of harmonic-tf train")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(72, 96), help="height, width")
+    parser.add_argument("--image-size", type=int, nargs=2, default=(96, 128), help="height, width")
     parser.add_argument("--epochs", type=int, help="the recipe's own, where it is not said")
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--output", type=Path, required=True, help="a JSON file")
     arguments = parser.parse_args()
     recipe = resolve(
         Recipe(
-            model="ssd_lite",
+            model=MODEL,
             data=arguments.data,
             weights="imagenet",
             image_size=tuple(arguments.image_size),
@@ -77,7 +81,7 @@ def main():
     print(f"median side of an object: {side:.1f} px")
     runs = []
     for seed in map(int, arguments.seeds.split(",")):
-        for variant in VARIANTS:
+        for variant in (PLAIN, COARSE, MOSAIC):
             seeded = dataclasses.replace(recipe, seed=seed)
             metrics = run(seeded, variant, train_data, eval_data)
             runs.append({"variant": variant, "seed": seed, **metrics})

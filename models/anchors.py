@@ -65,6 +65,43 @@ def ssd_anchor_shapes(sizes, aspect_ratios):
     return tuple(levels)
 
 
+def stretched_sizes(sizes, scale):
+    """Anchor sizes whose largest is scaled and whose smallest stays; between them in logarithms.
+
+    Args:
+        sizes: tuple of float, the square roots of anchors' areas.
+        scale: float. What the largest is multiplied by.
+
+    Example:
+
+    >>> [round(size) for size in stretched_sizes((10, 20, 40), 4)]
+    [10, 40, 160]
+    """
+    low, high = math.log(min(sizes)), math.log(max(sizes))
+    places = [(math.log(size) - low) / (high - low) if high > low else 1.0 for size in sizes]
+    return tuple(size * scale**place for size, place in zip(sizes, places, strict=True))
+
+
+def stretched_shapes(anchor_shapes, scale):
+    """Anchor shapes stretched by their sizes, as in `stretched_sizes`; aspect ratios are kept.
+
+    Args:
+        anchor_shapes: for each level its anchors' (width, height).
+        scale: float. What the largest are multiplied by.
+
+    Example:
+
+    >>> stretched_shapes((((8, 2),), ((32, 8),)), 0.5)
+    (((8.0, 2.0),), ((16.0, 4.0),))
+    """
+    sizes = [math.sqrt(width * height) for level in anchor_shapes for width, height in level]
+    factors = iter(b / a for a, b in zip(sizes, stretched_sizes(sizes, scale), strict=True))
+    return tuple(
+        tuple((width * (factor := next(factors)), height * factor) for width, height in level)
+        for level in anchor_shapes
+    )
+
+
 def ratio_anchor_shapes(sizes, ratios):
     """Anchors of one area and several aspect ratios for each level.
 

@@ -8,6 +8,7 @@ from keras import ops
 
 import harmonic_tf
 from harmonic_tf.coders import FORMATS
+from harmonic_tf.models.anchors import stretched_shapes, stretched_sizes
 from harmonic_tf.models.backbones import build_backbone
 from harmonic_tf.models.ground_truth import (
     convert_boxes,
@@ -38,7 +39,7 @@ class Preset:
     >>> from harmonic_tf.models.detector import Preset
     >>> preset = Preset("tiny", (64, 64), {"anchor_sizes": (16, 32)})
     >>> preset.settings_at((32, 128)), preset.settings_at((32, 32))
-    ({'anchor_sizes': (16, 32)}, {'anchor_sizes': (8.0, 16.0)})
+    ({'anchor_sizes': (16, 32)}, {'anchor_sizes': (16.0, 16.0)})
     """
 
     backbone: str
@@ -49,16 +50,17 @@ class Preset:
     def settings_at(self, image_size):
         """The settings for images of another (height, width), which anchors follow.
 
-        They keep their aspect ratios, and grow with the square root of the image's area. Anchors
-        that a preset leaves to its detector stay as they are: those belong to a map's stride.
+        The largest anchors grow with the square root of the image's area, the smallest stay as
+        they are, since maps keep their strides, and those between do so by where the logarithm of
+        their size lies between the two. Aspect ratios are kept. Anchors that a preset leaves to
+        its detector stay as they are: those belong to a map's stride.
         """
         if None in image_size:  # any size: the preset's own
             return self.settings
         scale = math.sqrt(math.prod(image_size) / math.prod(self.image_size))
+        following = {"anchor_shapes": stretched_shapes, "anchor_sizes": stretched_sizes}
         return {
-            key: keras.tree.map_structure(lambda x: x * scale, value)
-            if key in ("anchor_shapes", "anchor_sizes") and scale != 1
-            else value
+            key: following[key](value, scale) if key in following and scale != 1 else value
             for key, value in self.settings.items()
         }
 

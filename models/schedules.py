@@ -26,4 +26,4 @@ ANCHOR_FREE = {**TINY, "learning_rate": 6e-3}
 # What holds from trained weights. At the full rate they are forgotten before heads can use them.
 LITE = {**TINY, "epochs": 20, "trained": {"backbone_rate": 0.1}}
 # Found on VOC 2007 and blood cells: beside such a backbone heads learn faster.
-SSD_LITE = {**LITE, "trained": {"learning_rate": 6e-3, "backbone_rate": 0.033}}
+SSD_LITE = {**LITE, "epochs": 30, "trained": {"learning_rate": 6e-3, "backbone_rate": 0.033}}
