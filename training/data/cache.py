@@ -48,7 +48,8 @@ def kept_arrays(
         dict. Name -> array; those on disk are mapped into memory, and can only be read.
 
     Raises:
-        UserError: what lies on disk is not what `about` says, or there is no room for it.
+        UserError: what lies on disk is not what `about` says, or there is no room there or in
+            memory.
 
     Example:
         >>> def count(arrays):
@@ -60,6 +61,11 @@ def kept_arrays(
     """
     size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in specs.values())
     if place == "memory":
+        if size > _memory():
+            raise UserError(
+                f"{kind}: {byte_count(size)} are needed and this machine has "
+                f"{byte_count(_memory())} of memory; keep them on disk (--cache disk), or fewer"
+            )
         say(f"{kind}: {byte_count(size)} in memory")
         arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
         fill(arrays)
@@ -99,6 +105,13 @@ def byte_count(size: int) -> str:
     if size < 1e6:
         return f"{size} bytes"
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+def _memory():
+    """Bytes of memory that this machine has; infinity where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _make(folder, making, about, specs, fill, size):

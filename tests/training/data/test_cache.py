@@ -140,6 +140,16 @@ def test_too_little_room_is_said_before_anything_is_written(monkeypatch, own_cac
     assert not list(own_cache.iterdir())
 
 
+def test_more_than_the_memory_is_refused_before_it_is_asked_for(monkeypatch):
+    said = []
+    monkeypatch.setattr(cache, "_memory", lambda: 27)
+    with pytest.raises(UserError, match="tables: 28 bytes are needed .* 27 bytes of memory; keep"):
+        kept(place="memory", said=said)
+    assert said == []
+    monkeypatch.setattr(cache, "_memory", lambda: 28)
+    assert kept(place="memory")["squares"].tolist() == [0, 1, 4, 9, 16]
+
+
 def test_two_runs_at_once_make_them_once():
     begun, may_end, other, said = threading.Event(), threading.Event(), Maker(), []
 
