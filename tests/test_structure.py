@@ -39,7 +39,7 @@ FLOORS = {
         ["visualization"],
         ["evaluation", "evaluate"],
         ["data"],
-        ["console", "errors", "progress", "files", "labels", "locking", "rle"],
+        ["console", "errors", "progress", "interrupts", "files", "labels", "locking", "rle"],
     ],
 }
 #: Package -> the packages above it, of which it imports nothing.

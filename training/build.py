@@ -6,6 +6,7 @@ import tensorflow as tf
 from harmonic_tf.models.heads import head_network
 from harmonic_tf.training.console import line_console, printable_logger
 from harmonic_tf.training.data import Augmentation, load_data, train_batches
+from harmonic_tf.training.data.pipeline import whole_batches
 from harmonic_tf.training.data.resized import resized_data
 from harmonic_tf.training.data.splits import check_trainable, empty_classes, overlap
 from harmonic_tf.training.eval_splits import split_names
@@ -63,6 +64,9 @@ def build_model(recipe, class_names):
         model, line = start_model(recipe, class_names)
         line_console().print(line)
         return model
+    if recipe.weights == "none" and recipe.freeze_backbone != "none":
+        line = "freeze_backbone: %s: its layers keep the random weights that they start from"
+        printable_logger(__name__).warning(line, recipe.freeze_backbone)
     with dtype_policy(recipe.precision):
         return models.from_preset(
             recipe.model,
@@ -80,6 +84,7 @@ def build_model(recipe, class_names):
 def build_batches(recipe, data, model):
     """The recipe's training images as `model` takes them, or what is kept of them instead."""
     augmentation, say = getattr(Augmentation, recipe.augmentation)(), line_console().print
+    whole_batches(f"{data.name} {data.split}", len(data), recipe.batch_size)  # before long work
     if recipe.cache_features:
         features = kept_features(
             data, model, augmentation, recipe.cache_features, recipe.cache, say

@@ -15,15 +15,23 @@ import tensorflow as tf
 from harmonic_tf.models.heads import feature_network
 from harmonic_tf.training.data.cache import kept_arrays
 from harmonic_tf.training.data.dataset import DetectionData
-from harmonic_tf.training.data.pipeline import PREFETCHED_BATCHES, TrainBatches, train_batches
+from harmonic_tf.training.data.pipeline import (
+    PREFETCHED_BATCHES,
+    TrainBatches,
+    train_batches,
+    whole_batches,
+)
 from harmonic_tf.training.data.reading import PARALLEL, fixed_pipeline
 from harmonic_tf.training.data.resized import content_of
 from harmonic_tf.training.data.transforms.augmentation import Augmentation
+from harmonic_tf.training.interrupts import interruptible
 from harmonic_tf.training.progress import progress_bar
 
 # Draws are made for a batch at once: these two decide what is seen, whatever a run's own are.
 SEED = 1
 BATCH_SIZE = 16
+# What a backbone's config says of how it is trained, which features do not depend on.
+OF_TRAINING = ("freeze_batch_norm", "frozen_level", "trainable")
 
 
 def kept_features(
@@ -87,7 +95,7 @@ def kept_features(
         with progress_bar(True) as bar:
             task = bar.add_task("features", total=views * len(data))
             for view in range(views):
-                for start, rows in _computed(look, batches, view, len(data)):
+                for start, rows in interruptible(_computed(look, batches, view, len(data))):
                     stop = start + len(rows["classes"])
                     for name, values in rows.items():
                         _put(values, arrays[name][view, start:stop], name)
@@ -121,12 +129,7 @@ class FeatureBatches:
         self._maps = {name: maps for name, maps in arrays.items() if name not in self._targets}
         self._views, self._count = arrays["classes"].shape[:2]
         self._batch_size, self._seed = batch_size, seed
-        self.steps_per_epoch = self._count // batch_size
-        if not self.steps_per_epoch:
-            raise ValueError(
-                f"there are features of {self._count} images, which do not fill a batch of "
-                f"{batch_size}"
-            )
+        self.steps_per_epoch = whole_batches("features", self._count, batch_size)
 
     def __call__(self, epoch: int) -> tf.data.Dataset:
         """One epoch of `(maps, targets)`: a tuple of float32 `(B, h, w, C)`, finest first, and
@@ -185,6 +188,7 @@ def _objects_of(data: DetectionData) -> str:
 def _backbone_of(model) -> str:
     """Hash of a backbone: how it is built, and its weights."""
     config = {**model.backbone.get_config(), "name": type(model.backbone).__name__}
+    config = {key: value for key, value in config.items() if key not in OF_TRAINING}
     content = hashlib.sha256(json.dumps(config, default=str, sort_keys=True).encode())
     for values in model.backbone.get_weights():
         content.update(values.tobytes())

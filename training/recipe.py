@@ -104,10 +104,10 @@ class Settings:
     """Backbone instead of the model's: tiny, efficientnet_lite0, mobilenet_v2, resnet50, ..., or
     keras_cv:PRESET or keras_hub:PRESET."""
     weights: str = "auto"
-    """Where the backbone starts from: auto (ImageNet where its weights are installed or in Keras's
-    cache, else random), none (random), imagenet, or a file: of the Keras application (VGG-16 with
-    its top, ResNets without), or a PyTorch state dict for EfficientNet-Lite, ResNeXt and
-    resnet50_torchvision."""
+    """Where the backbone starts from: auto (as --start has it; without, ImageNet where its weights
+    are installed or in Keras's cache, else random), none (random), imagenet, or a file: of the
+    Keras application (VGG-16 with its top, ResNets without), or a PyTorch state dict for
+    EfficientNet-Lite, ResNeXt and resnet50_torchvision."""
     start: str | None = None
     """Trained detector to start from: a run's folder, a .keras file of ours, or voc, which comes
     with the package. Its model, backbone and image size are taken, and its heads for the classes
@@ -181,7 +181,9 @@ class Recipe(Settings):
         place = Path((rest or source).partition(",images=")[0]).name
         data = {"shapes": source, "tfds": rest}.get(source) or place
         data = re.sub(r"[^\w.-]+", "_", data).strip("._") or source
-        return "-".join(filter(None, (data, self.model, self.backbone)))
+        library, _, preset = (self.backbone or "").partition(":")
+        backbone = (library, Path(preset).name)
+        return "-".join(filter(None, (data, self.model, *backbone)))
 
     @property
     def variant(self) -> str:
@@ -221,9 +223,8 @@ def resolve(recipe: Recipe) -> Recipe:
     defaults = {**AS_THE_REST, **model_defaults(recipe.model), "cache": "none"}
     detector_settings(recipe.loss, models.PRESETS[recipe.model])
     from_trained = defaults.pop("trained", {})
-    with as_user_error():
-        weights = backbone_weights(recipe)[0] if recipe.weights == "auto" else recipe.weights
-    is_random = weights == "none" and recipe.start is None
+    weights = _weights(recipe)
+    is_random = weights == "none"
     if not is_random:
         defaults.update(from_trained)
     if recipe.cache_features:
@@ -231,7 +232,9 @@ def resolve(recipe: Recipe) -> Recipe:
     chosen = {key: value for key, value in defaults.items() if getattr(recipe, key) is None}
     with as_user_error():
         data = absolute_spec(recipe.data)  # to be found from any folder
-    resolved = dataclasses.replace(recipe, **chosen, data=data, weights=weights)
+    resolved = dataclasses.replace(
+        recipe, **chosen, data=data, weights=weights, backbone=_backbone(recipe)
+    )
     if recipe.cache_features:
         _require(resolved, "cache", lambda value: value != "none", "memory or disk for features")
         _require(resolved, "freeze_backbone", lambda value: value == "all", "all, under features")
@@ -241,7 +244,43 @@ def resolve(recipe: Recipe) -> Recipe:
             lambda value: not is_random,
             "trained weights under features that stay as they are",
         )
+        _require(
+            resolved,
+            "backbone_rate",
+            lambda value: value == defaults["backbone_rate"],
+            "none, for under features the backbone does not learn",
+        )
+        _require(resolved, "freeze_batch_norm", lambda value: value, "true, under features")
+        _require(
+            resolved,
+            "cache_features",
+            lambda value: value == 1 or resolved.augmentation != "none",
+            "1, for without augmentation all views of an image are the same",
+        )
     return resolved
+
+
+def _weights(recipe):
+    """What a resolved recipe says of the backbone's weights; a file by its place in any folder."""
+    if recipe.weights in ("none", "imagenet") or recipe.start is not None:
+        return recipe.weights
+    if recipe.weights == "auto":
+        with as_user_error():
+            return backbone_weights(recipe)[0]
+    path = Path(recipe.weights).expanduser().absolute()
+    if not path.is_file():
+        raise UserError(
+            f"weights: expected auto, none, imagenet, or a file of a backbone's weights (a whole "
+            f"detector is for --start); there is no file {recipe.weights!r}"
+        )
+    return str(path)
+
+
+def _backbone(recipe):
+    """The name of the recipe's backbone; a preset's folder by its place in any folder."""
+    library, _, preset = (recipe.backbone or "").partition(":")
+    folder = Path(preset).expanduser()
+    return f"{library}:{folder.absolute()}" if preset and folder.is_dir() else recipe.backbone
 
 
 def _started(recipe):
@@ -251,12 +290,12 @@ def _started(recipe):
     for field in ("backbone", "image_size", "resize"):
         if getattr(recipe, field) is not None:
             raise UserError(f"{field}: the detector that --start names has its own; leave it out")
-    if recipe.weights not in ("auto", "none"):
+    if recipe.weights != "auto":
         raise UserError(f"weights: those of --start are taken; received {recipe.weights!r}, too")
     model, start = start_preset(recipe.start), start_name(recipe.start)
     if recipe.model not in (Settings.model, model):
         raise UserError(f"model: that of --start is {model}; received {recipe.model!r}")
-    return dataclasses.replace(recipe, model=model, start=start, weights="none")
+    return dataclasses.replace(recipe, model=model, start=start)
 
 
 def backbone_weights(recipe: Recipe):

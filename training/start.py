@@ -59,7 +59,9 @@ def start_preset(start: str) -> str:
             content = json.loads(archive.read("config.json"))
         name, backbone = content["class_name"], content["config"]["backbone"]["config"]
         presets = DETECTORS[name][1].split()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
+    except zipfile.BadZipFile:
+        raise UserError(f"{file}: damaged or cut short, or no .keras file") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(
             f"{file}: expected a detector of harmonic_tf.models to start from; harmonic-tf import "
             "makes one of a state dict of torchvision's"

@@ -37,9 +37,10 @@ from harmonic_tf.training.evaluation.evaluator import Evaluation, Evaluator, wri
 from harmonic_tf.training.evaluation.resampling import RESAMPLED_FILE, resampled_metrics
 from harmonic_tf.training.evaluation.tables import metrics_table
 from harmonic_tf.training.files import sweep, write_bytes, write_json, writing_to
+from harmonic_tf.training.interrupts import stop_on_interrupt
 from harmonic_tf.training.labels import MODEL_FILE, Labels, load_model_and_labels, write_labels
 from harmonic_tf.training.locking import FolderInUse, claimed, is_empty
-from harmonic_tf.training.loop import Loop, enough_memory, stop_on_interrupt
+from harmonic_tf.training.loop import Loop, enough_memory
 from harmonic_tf.training.recipe import (
     Recipe,
     backbone_weights,
@@ -283,7 +284,8 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
         if not finished:
             at = f"in epoch {loop.epoch + 1} of {recipe.epochs}"
             say(f"stopped {at}; {folder} can be used as it is")
-            say(f"go on with: harmonic-tf train --resume {folder}")
+            flag = "" if extras else " --no-extras"
+            say(f"go on with: harmonic-tf train --resume {folder}{flag}")
             return Run(folder, recipe, False, None)
         result = _report(folder, eval_data, further, extras, say)
     return Run(folder, recipe, True, result)

@@ -6,6 +6,7 @@ their presets by name. Every backbone here takes images with values 0 to 255, RG
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -103,7 +104,10 @@ class PyramidBackbone(keras.Model):
             usual choice where pretrained weights are fine-tuned with small batches.
         frozen_level: `"stem"`, a level such as `"P3"`, or `"all"`: up to where layers are not
             trained, as `freeze` has it. None to train all.
-        **kwargs: of `keras.Model`.
+        name: string, the model's.
+        trainable: bool. Whether any of it is trained.
+
+    Its weights are random; `build_backbone` loads others.
 
     Raises:
         ValueError: if there is no such architecture or level, or images are too small for it.
@@ -121,12 +125,13 @@ class PyramidBackbone(keras.Model):
         image_size=(None, None),
         freeze_batch_norm=False,
         frozen_level=None,
-        **kwargs,
+        name=None,
+        trainable=True,
     ):
         _check(architecture)
         images = keras.Input((*image_size, 3), name="images")
         levels = _ARCHITECTURES[architecture].build(images)
-        super().__init__(inputs=images, outputs=levels, **kwargs)
+        super().__init__(inputs=images, outputs=levels, name=name, trainable=trainable)
         self.architecture = architecture
         self.image_size = tuple(image_size)
         freeze_parts(self, freeze_batch_norm, frozen_level)
@@ -193,7 +198,12 @@ def build_backbone(
                 f'from scratch: weights="none". Received: weights={str(weights)!r}'
             )
         is_known = weights == "imagenet" and imagenet is not None
-        load(backbone, imagenet.locate() if is_known else str(weights))
+        place = imagenet.locate() if is_known else str(weights)
+        if place != "imagenet" and not Path(place).is_file():
+            raise ValueError(
+                f'There is no file {place!r}: weights are "none", "imagenet" or a file of them'
+            )
+        load(backbone, place)
     return backbone
 
 
@@ -213,15 +223,18 @@ def available_weights(architecture):
     ('none', 'tiny starts from random weights: no others are known')
     """
     if ":" in architecture:
-        return "none", f'{architecture} starts from random weights; its own: weights="imagenet"'
+        return "none", f"{architecture} starts from random weights; its own: --weights imagenet"
     _check(architecture)
-    imagenet = _ARCHITECTURES[architecture].imagenet
-    if imagenet is None:
-        return "none", f"{architecture} starts from random weights: no others are known"
-    path = imagenet.find()
-    if path is None:
-        return "none", f"{architecture} starts from random weights; ImageNet's: {imagenet.advice}"
-    return "imagenet", f"{architecture} starts from ImageNet's weights: {path}"
+    _, load, imagenet = _ARCHITECTURES[architecture]
+    if path := imagenet and imagenet.find():
+        return "imagenet", f"{architecture} starts from ImageNet's weights: {path}"
+    if imagenet is not None:
+        advice = f"; ImageNet's: {imagenet.advice}"
+    elif load is not None:
+        advice = "; torchvision's: --weights FILE.pth, its state dict"
+    else:
+        advice = ": no others are known"
+    return "none", f"{architecture} starts from random weights{advice}"
 
 
 def freeze(backbone, level):
@@ -250,7 +263,10 @@ def freeze(backbone, level):
     elif level == "stem":
         frozen = _stem(within)
     else:
-        frozen = pyramid_features(within, (level,)).layers
+        try:
+            frozen = pyramid_features(within, (level,)).layers
+        except ValueError as error:
+            raise ValueError(f'{error} To freeze there are "stem" and "all", too.') from None
     for layer in frozen:
         layer.trainable = False
     backbone.frozen_level = level
@@ -333,7 +349,8 @@ def _level_outputs(backbone):
 def _check(architecture):
     if architecture not in _ARCHITECTURES:
         raise ValueError(
-            f"`architecture` must be one of {sorted(_ARCHITECTURES)}. Received: {architecture!r}"
+            f"There is no backbone {architecture!r}; there are {', '.join(_ARCHITECTURES)}, and "
+            "those of other libraries: keras_cv:PRESET and keras_hub:PRESET"
         )
 
 

@@ -6,7 +6,7 @@ from math import ceil
 from keras import layers
 
 from harmonic_tf.models.backbones.levels import LEVELS
-from harmonic_tf.models.backbones.torch_weights import convert, read_state_dict
+from harmonic_tf.models.backbones.torch_weights import load_state_dict
 from harmonic_tf.models.layers.convolution import Conv2D
 from harmonic_tf.models.layers.normalization import BatchNormalization
 
@@ -114,7 +114,7 @@ def load_efficientnet_lite(network, path):
     Raises:
         ValueError: if it is no such file, or of another network.
     """
-    convert(read_state_dict(path), network, _torch_name, ("_conv_head.", "_bn1.", "_fc."))
+    load_state_dict(network, path, _torch_name, ("_conv_head.", "_bn1.", "_fc."))
 
 
 def _torch_name(name):

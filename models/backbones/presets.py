@@ -1,6 +1,8 @@
 """Backbones of KerasCV and KerasHub, by the name of a preset."""
 
+import difflib
 import importlib
+import os
 
 import keras
 from keras import layers
@@ -23,7 +25,8 @@ class PreparedBackbone(keras.Model):
         offset: float or 3 floats that are added then.
         freeze_batch_norm: bool, as of `PyramidBackbone`.
         frozen_level: string or None, as of `PyramidBackbone`.
-        **kwargs: of `keras.Model`.
+        name: string, the model's.
+        trainable: bool. Whether any of it is trained.
 
     Raises:
         ValueError: if the backbone does not say where its levels are, or lacks `frozen_level`.
@@ -48,7 +51,8 @@ class PreparedBackbone(keras.Model):
         offset=0.0,
         freeze_batch_norm=False,
         frozen_level=None,
-        **kwargs,
+        name=None,
+        trainable=True,
     ):
         images = keras.Input(backbone.input.shape[1:], name="images")
         prepared = layers.Rescaling(scale, offset, name="rescaling")(images)
@@ -57,7 +61,7 @@ class PreparedBackbone(keras.Model):
             level: layers.Identity(name=f"level_{level}")(output)
             for level, output in levels.items()
         }
-        super().__init__(inputs=images, outputs=outputs, **kwargs)
+        super().__init__(inputs=images, outputs=outputs, name=name, trainable=trainable)
         self.backbone = backbone
         self.scale = scale
         self.offset = offset
@@ -96,7 +100,8 @@ def preset_backbone(name, image_size, weights, freeze_batch_norm, frozen_level):
         frozen_level: string or None, as of `PyramidBackbone`.
 
     Raises:
-        ValueError: if the library is not installed, or the preset cannot be had.
+        ValueError: if the library is not installed, it has no such preset, or the preset's files
+            are neither here nor to be downloaded.
     """
     library, preset = name.split(":", 1)
     if library not in _IMAGE_SIZE or weights not in ("none", "imagenet"):
@@ -111,23 +116,39 @@ def preset_backbone(name, image_size, weights, freeze_batch_norm, frozen_level):
         raise ValueError(
             f"The backbone {name!r} needs a package that is not installed: pip install {package}"
         ) from None
+    backbones = _backbones(module.models)
+    _require_preset(name, preset, {x for kind in backbones for x in kind.presets})
+    # KerasCV's `Backbone` itself knows no preset by its name.
+    kind = next((x for x in backbones if preset in x.presets), module.models.Backbone)
     try:
-        backbone = _class_with(module.models, preset).from_preset(
+        backbone = kind.from_preset(
             preset,
             load_weights=weights == "imagenet",
             **{_IMAGE_SIZE[library]: (*image_size, 3)},
         )
         rescaling = _rescaling(module, preset, backbone)
+    except OSError as error:  # what libraries that download raise is of that class, too
+        raise ValueError(
+            f"The backbone {name!r} could be neither read here nor downloaded: check the network, "
+            "or give its preset's folder in the place of its name "
+            f"({error.strerror or type(error).__name__})"
+        ) from error
     except Exception as error:
         raise ValueError(f"Could not build the backbone {name!r}: {error}") from error
     return PreparedBackbone(backbone, *rescaling, freeze_batch_norm, frozen_level)
 
 
-def _class_with(models, preset):
-    """The backbone that knows a preset by its name; KerasCV's `Backbone` itself knows none."""
+def _backbones(models):
     classes = (kind for kind in vars(models).values() if isinstance(kind, type))
-    backbones = (kind for kind in classes if issubclass(kind, models.Backbone))
-    return next((kind for kind in backbones if preset in kind.presets), models.Backbone)
+    return [kind for kind in classes if issubclass(kind, models.Backbone)]
+
+
+def _require_preset(name, preset, known):
+    is_elsewhere = "://" in preset or os.path.isdir(preset)
+    if not is_elsewhere and preset not in known:
+        close = difflib.get_close_matches(preset, known, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"There is no preset, or folder of one, for the backbone {name!r}{hint}")
 
 
 def _rescaling(module, preset, backbone):

@@ -6,7 +6,7 @@ They stride in the 3x3 convolution of a bottleneck, Keras's ResNets in the first
 from keras import layers
 
 from harmonic_tf.models.backbones.levels import LEVELS
-from harmonic_tf.models.backbones.torch_weights import convert, read_state_dict
+from harmonic_tf.models.backbones.torch_weights import load_state_dict
 from harmonic_tf.models.layers.grouped_convolution import GroupedConv2D
 from harmonic_tf.models.layers.normalization import BatchNormalization
 
@@ -105,4 +105,4 @@ def load_resnext(network, weights):
             "the network of that name and pass the path of the file, which ends in .pth or .pt. "
             f"Received: weights={weights!r}"
         )
-    convert(read_state_dict(weights), network)
+    load_state_dict(network, weights)

@@ -67,4 +67,4 @@ class KerasCache(NamedTuple):
     @property
     def advice(self):
         """What to do for the weights to be there."""
-        return 'weights="imagenet" lets Keras download them once'
+        return "--weights imagenet lets Keras download them once"

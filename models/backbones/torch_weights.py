@@ -56,7 +56,8 @@ def read_state_dict(path):
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
-            f"Could not read the weights {path!r}: expected a dictionary from name to tensor, as "
+            f"Could not read the weights {path!r}, which are damaged, cut short, or something "
+            "else: expected a dictionary from name to tensor, as "
             f"torch.save(model.state_dict(), path) writes it. {reason}"
         ) from error
 
@@ -162,6 +163,27 @@ def _refuse_big_endian(is_little):
 def dots(name):
     """`"layer1.0.conv1"` for the layer `"layer1_0_conv1"`."""
     return name.replace("_", ".")
+
+
+def load_state_dict(network, path, torch_name=dots, left_out=("fc.",)):
+    """Reads a file and assigns what it holds, as `convert` does.
+
+    Args:
+        network: `PyramidBackbone`.
+        path: string. As for `read_state_dict`.
+        torch_name: function, as for `convert`.
+        left_out: tuple of strings, as for `convert`.
+
+    Raises:
+        ValueError: naming the file, if it is no state dict, or that of another network.
+    """
+    state_dict = read_state_dict(path)
+    try:
+        convert(state_dict, network, torch_name, left_out)
+    except ValueError as error:
+        raise ValueError(
+            f"Could not load the weights {path!r} into {network.architecture}: {error}"
+        ) from error
 
 
 def convert(state_dict, network, torch_name=dots, left_out=("fc.",)):

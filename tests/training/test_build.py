@@ -38,11 +38,13 @@ def test_weight_decay_spares_biases():
 
 
 @pytest.mark.parametrize(("level", "frozen"), [("none", {}), ("stem", {"stem"}), ("all", None)])
-def test_the_recipe_says_what_is_frozen(level, frozen):
+def test_the_recipe_says_what_is_frozen(level, frozen, caplog):
     recipe = Recipe(model="ssd_tiny", weights="none", freeze_backbone=level, image_size=(64, 64))
     backbone = build_model(recipe, ("cat", "dog")).backbone
     learned = {variable.path.split("_")[0] for variable in backbone.trainable_variables}
     assert learned == (set() if frozen is None else {"stem", "P2", "P3", "P4", "P5"} - set(frozen))
+    line = f"freeze_backbone: {level}: its layers keep the random weights that they start from"
+    assert caplog.messages == ([] if level == "none" else [line])
 
 
 @pytest.mark.parametrize("has_masks", [False, True])

@@ -106,7 +106,9 @@ def test_an_epoch_shows_each_image_once_and_n_epochs_each_augmentation(data, ssd
     assert other.numpy().tolist() != seen[0][:5].tolist()
     maps, _ = next(iter(batches(0)))
     assert [x.dtype.name for x in maps] == 3 * ["float32"]
-    with pytest.raises(ValueError, match="of 10 images, which do not fill a batch of 11"):
+    with pytest.raises(
+        ValueError, match="features: 10 images do not fill a batch of 11; .*--batch-size"
+    ):
         FeatureBatches(arrays, 11, seed=1)
 
 
@@ -154,6 +156,8 @@ def test_what_cannot_be_kept_is_named(data, ssd):
         kept(data, models.from_preset("mask_rcnn_tiny", 3, image_size=SIZE))
     model = detector()
     model.backbone.set_weights([1e6 * w for w in model.backbone.get_weights()])
+    with pytest.raises(ValueError, match="train: 10 images do not fill a batch of 11"):
+        build_batches(Recipe(batch_size=11, augmentation="light", cache_features=2), data, None)
     with pytest.raises(ValueError, match="a feature of P3 is too large for float16"):
         kept(data, model)
     first = replace(data.records[0], encoded=Path("gone.bmp"), digest="known")
@@ -162,14 +166,32 @@ def test_what_cannot_be_kept_is_named(data, ssd):
         kept(broken, ssd)
 
 
-def test_features_of_random_weights_or_kept_nowhere_are_refused():
+def test_how_a_backbone_is_trained_is_nothing_to_its_features(own_cache):
+    model = detector()
+    for freeze_batch_norm in (False, True):
+        model.backbone.freeze_batch_norm = freeze_batch_norm
+        kept(load_data(DATA), model, place="disk")
+    assert len([*own_cache.glob("features-*")]) == 1
+
+
+def test_what_features_cannot_be_kept_with_is_refused(tmp_path):
+    file = str(tmp_path / "file.pth")
+    Path(file).touch()
     with pytest.raises(UserError, match="weights: expected trained weights .* received 'none'"):
         resolve(Recipe(cache_features=2, weights="none"))
     with pytest.raises(UserError, match="cache: expected memory or disk .* received 'none'"):
-        resolve(Recipe(cache_features=2, cache="none", weights="file.pth"))
+        resolve(Recipe(cache_features=2, cache="none", weights=file))
+    with pytest.raises(UserError, match="backbone_rate: .* does not learn; received 0.5"):
+        resolve(Recipe(cache_features=2, backbone_rate=0.5, weights=file))
+    with pytest.raises(UserError, match="freeze_batch_norm: expected true, under features"):
+        resolve(Recipe(cache_features=2, freeze_batch_norm=False, weights=file))
+    with pytest.raises(UserError, match="cache_features: expected 1, .* all views .* received 2"):
+        resolve(Recipe(cache_features=2, augmentation="none", weights=file))
+    assert resolve(Recipe(cache_features=1, augmentation="none", weights=file)).cache == "disk"
     with pytest.raises(UserError, match="cache_features: expected at least 1; received 0"):
         Recipe(cache_features=0)
-    assert resolve(Recipe(cache_features=2, weights="file.pth")).cache == "disk"
+    resolved = resolve(Recipe(cache_features=2, weights=file))
+    assert resolved.cache == "disk" and resolve(resolved) == resolved
     assert resolve(Recipe()).cache == "none"
 
 

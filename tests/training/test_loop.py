@@ -1,7 +1,6 @@
 """The training loop: one step on two devices is one step on one; stopping and going on is exact."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from toy_detector import ToyBatches, compiled
 from harmonic_tf.models import PRESETS
 from harmonic_tf.training.checkpoints import Checkpoints, save_model
 from harmonic_tf.training.errors import UserError
-from harmonic_tf.training.loop import STOP_SIGNALS, Loop, enough_memory, stop_on_interrupt
+from harmonic_tf.training.loop import Loop, enough_memory
 
 
 class Recorder(keras.callbacks.Callback):
@@ -235,31 +234,6 @@ def test_a_callback_can_end_training():
     loop = Loop(compiled(), 1.0)
     assert loop.run(ToyBatches(), epochs=5, callbacks=[Enough()])
     assert loop.epoch == 2
-
-
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_the_first_signal_asks_and_the_second_does_what_it_did(number, monkeypatch):
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with stop_on_interrupt() as should_stop:
-                assert not should_stop()
-                os.kill(os.getpid(), number)
-                assert should_stop()
-                os.kill(os.getpid(), number)
-        assert signal.getsignal(number) is signal.default_int_handler
-    finally:
-        signal.signal(number, before)
-
-
-def test_a_signal_that_is_ignored_stays_so():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stop_on_interrupt() as should_stop:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not should_stop()
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_saved_model_holds_no_optimizer_and_predicts_the_same(tmp_path):

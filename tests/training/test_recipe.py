@@ -1,6 +1,7 @@
 """Recipes: defaults, YAML, and errors that name the file, the key and what was expected."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +165,20 @@ def test_weights_are_those_that_are_there(monkeypatch):
     assert resolve(Recipe()).weights == "none"
 
 
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("lite.pth").touch()
+    Path("preset").mkdir()
+    assert resolve(Recipe(weights="lite.pth")).weights == str(tmp_path / "lite.pth")
+    recipe = resolve(Recipe(backbone="keras_cv:./preset", weights="none"))
+    assert recipe.backbone == f"keras_cv:{tmp_path / 'preset'}"
+    assert recipe.subject == "shapes-ssd_tiny-keras_cv-preset"
+    for name in ("keras_cv:resnet50_imagenet", "resnet50"):
+        assert resolve(Recipe(backbone=name, weights="none")).backbone == name
+    with pytest.raises(UserError, match="weights: expected auto, .* there is no file 'voc'"):
+        resolve(Recipe(weights="voc"))
+
+
 @pytest.mark.parametrize(
     ("model", "weights", "learning_rate", "rate"),
     [
@@ -174,8 +189,10 @@ def test_weights_are_those_that_are_there(monkeypatch):
     ],
 )
 def test_a_backbone_has_a_rate_of_its_own_where_it_starts_from_trained_weights(
-    model, weights, learning_rate, rate
+    model, weights, learning_rate, rate, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
+    Path("a.h5").touch()
     recipe = resolve(Recipe(model=model, weights=weights))
     assert recipe.learning_rate == learning_rate
     assert (recipe.backbone_rate, recipe.freeze_backbone) == (rate, "none")

@@ -49,7 +49,7 @@ def test_heads_of_classes_with_the_same_name_are_kept(trained, capsys):
 
 def test_the_start_decides_what_is_trained_but_not_how(trained):
     recipe = resolve(Recipe(start=str(trained), freeze_backbone="P3"))
-    assert (recipe.model, recipe.weights) == ("ssd_tiny", "none")
+    assert (recipe.model, recipe.weights) == ("ssd_tiny", "auto")
     assert recipe.start == str(trained / "model.keras")
     model = build_model(recipe, ("cat",))
     assert model.image_size == SIZE
@@ -66,6 +66,7 @@ def test_the_start_decides_what_is_trained_but_not_how(trained):
         ({"image_size": (96, 96)}, "image_size: the detector that --start names has its own"),
         ({"resize": "letterbox"}, "resize: the detector that --start names has its own"),
         ({"weights": "imagenet"}, "weights: those of --start are taken; received 'imagenet'"),
+        ({"weights": "none"}, "weights: those of --start are taken; received 'none'"),
     ],
 )
 def test_what_the_start_decides_is_not_to_be_given(trained, settings, reason):

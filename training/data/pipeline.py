@@ -79,6 +79,20 @@ def train_batches(
     return TrainBatches(data, image_size, batch_size, resize, augmentation, seed, max_boxes, masks)
 
 
+def whole_batches(what: str, count: int, batch_size: int) -> int:
+    """How many batches so many images fill.
+
+    Raises:
+        ValueError: not even one; says what the images are.
+    """
+    if count < batch_size:
+        raise ValueError(
+            f"{what}: {count} images do not fill a batch of {batch_size}; take a smaller one "
+            "(--batch-size)"
+        )
+    return count // batch_size
+
+
 class TrainBatches:
     """See `train_batches`.
 
@@ -91,12 +105,7 @@ class TrainBatches:
         _check_resize(resize)
         if masks and augmentation.mosaic:
             raise ValueError("mosaic is for detectors of boxes: masks are not cut with them.")
-        self.steps_per_epoch = len(data) // batch_size
-        if not self.steps_per_epoch:
-            raise ValueError(
-                f"{data.name} ({data.split}) has {len(data)} images, which do not fill a batch "
-                f"of {batch_size}."
-            )
+        self.steps_per_epoch = whole_batches(f"{data.name} {data.split}", len(data), batch_size)
         self._count = len(data)
         self._batch_size = batch_size
         self._seed = seed

@@ -15,6 +15,7 @@ from harmonic_tf.training.data.reading import PARALLEL, fixed_pipeline, orientat
 from harmonic_tf.training.data.transforms import geometry as placing
 from harmonic_tf.training.data.transforms.geometry import Placement
 from harmonic_tf.training.data.transforms.render import render
+from harmonic_tf.training.interrupts import interruptible
 from harmonic_tf.training.progress import progress_bar
 
 
@@ -110,9 +111,8 @@ def _pictures(data, where, image_size):
         .as_numpy_iterator()
     )
     with progress_bar(True) as bar:
-        for record, (picture, is_whole) in zip(
-            data.records, bar.track(pictures, len(data), description="images"), strict=True
-        ):
+        shown = bar.track(interruptible(pictures), len(data), description="images")
+        for record, (picture, is_whole) in zip(data.records, shown, strict=True):
             if not is_whole:
                 raise ValueError(f"{record.name} can no longer be read, and is not kept")
             yield picture

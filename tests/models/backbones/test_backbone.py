@@ -42,12 +42,14 @@ def test_resnet_preprocesses_as_keras_applications_do():
     np.testing.assert_allclose(backbone(images)["P5"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_new_architecture_is_one_entry(monkeypatch):
+def test_a_new_architecture_is_one_entry(monkeypatch, tmp_path):
     loaded = []
     entry = Architecture(tiny, load=lambda network, weights: loaded.append((network, weights)))
     monkeypatch.setitem(backbones._ARCHITECTURES, "new", entry)
-    backbone = build_backbone("new", (32, 32), weights="a.file")
-    assert loaded == [(backbone, "a.file")]
+    file = tmp_path / "a.file"
+    file.touch()
+    backbone = build_backbone("new", (32, 32), weights=file)
+    assert loaded == [(backbone, str(file))]
     assert backbone.freeze_batch_norm
 
 
@@ -105,6 +107,18 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
         build_backbone("resnet50", (32, 32), weights="imagenet")
 
 
+@pytest.mark.parametrize("weights", ["auto", "ImageNet", "no/such/file.pth"])
+def test_what_is_no_weights_is_named(weights):
+    message = f'There is no file \'{weights}\': weights are "none", "imagenet" or a file'
+    with pytest.raises(ValueError, match=message):
+        build_backbone("efficientnet_lite0", (32, 32), weights=weights)
+
+
+def test_a_backbone_takes_no_word_that_it_does_not_know():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weights'"):
+        PyramidBackbone("efficientnet_lite0", (32, 32), weights="imagenet")
+
+
 def test_a_missing_weights_file_is_named():
     with pytest.raises(ValueError, match="no/such/file.h5"):
         build_backbone("resnet50", (32, 32), weights="no/such/file.h5")
@@ -116,7 +130,7 @@ def test_tiny_has_no_pretrained_weights():
 
 
 def test_unknown_architecture():
-    with pytest.raises(ValueError, match="must be one of .*Received: 'vgg'"):
+    with pytest.raises(ValueError, match="no backbone 'vgg'; there are tiny, .*keras_hub:PRESET"):
         PyramidBackbone("vgg")
 
 
@@ -204,7 +218,8 @@ def test_what_is_frozen_survives_saving(level, tmp_path):
 
 
 def test_a_level_that_cannot_be_frozen():
-    with pytest.raises(ValueError, match="no level P6; it has P2, P3, P4, P5"):
+    message = 'no level P6; it has P2, P3, P4, P5. To freeze there are "stem" and "all", too'
+    with pytest.raises(ValueError, match=message):
         build_backbone("tiny", (32, 32), frozen_level="P6")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch_reference import FEATURES, IMAGES, PRETRAINED, seeded_state_dict
 
-from harmonic_tf.models.backbones import efficientnet_lite
+from harmonic_tf.models.backbones import torch_weights
 from harmonic_tf.models.backbones.backbone import PyramidBackbone, build_backbone
 
 ARCHITECTURES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
@@ -27,12 +27,14 @@ def assert_features(backbone, expected):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_features_are_those_of_pytorch(architecture, monkeypatch):
+def test_features_are_those_of_pytorch(architecture, monkeypatch, tmp_path):
     with np.load(FEATURES) as arrays:
         shapes = json.loads(str(arrays[f"{architecture}/shapes"]))
     state = seeded_state_dict(shapes)
-    monkeypatch.setattr(efficientnet_lite, "read_state_dict", lambda path: state)
-    backbone = build_backbone(architecture, IMAGES.shape[1:3], weights="seeded.pth")
+    monkeypatch.setattr(torch_weights, "read_state_dict", lambda path: state)
+    file = tmp_path / "seeded.pth"
+    file.touch()
+    backbone = build_backbone(architecture, IMAGES.shape[1:3], weights=file)
     assert_features(backbone, expected_features(architecture))
     in_head = ("_conv_head.", "_bn1.", "_fc.")
     counted = [x.size for name, x in state.items() if x.ndim and not name.startswith(in_head)]

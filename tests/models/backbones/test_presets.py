@@ -72,6 +72,27 @@ def test_a_missing_preset_is_named(tmp_path):
         build_backbone("keras_hub:/no/such/preset", (64, 64))
 
 
+@pytest.mark.parametrize(
+    ("preset", "hint"),
+    [("resnet9000", "did you mean resnet50"), ("./folder", "'keras_cv:./folder'$")],
+)
+def test_an_unknown_preset_is_named(preset, hint):
+    pytest.importorskip("keras_cv")
+    with pytest.raises(ValueError, match=f"no preset, or folder of one, .*{hint}"):
+        build_backbone(f"keras_cv:{preset}", (64, 64))
+
+
+def test_a_preset_that_cannot_be_had_is_one_sentence(monkeypatch):
+    preset_utils = pytest.importorskip("keras_cv.src.utils.preset_utils")
+
+    def download(handle, file):
+        raise ConnectionError("a page of what a library for the network says")
+
+    monkeypatch.setattr(preset_utils.kagglehub, "model_download", download)
+    with pytest.raises(ValueError, match=r"check the network, .* \(ConnectionError\)$"):
+        build_backbone("keras_cv:resnet50_imagenet", (64, 64))
+
+
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(ValueError, match="not installed: pip install keras-hub$"):
@@ -86,7 +107,7 @@ def test_another_library_or_file_is_refused(name, weights):
 
 def test_weights_of_a_preset_are_not_taken_unasked():
     weights, line = available_weights("keras_hub:resnet_50_imagenet")
-    assert weights == "none" and 'weights="imagenet"' in line
+    assert weights == "none" and line.endswith("its own: --weights imagenet")
 
 
 def test_a_prepared_backbone_is_the_backbone_on_prepared_images(images):

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from torch_reference import DATA, TENSORS
 
-from harmonic_tf.models.backbones.torch_weights import convert, read_state_dict
+from harmonic_tf.models.backbones.backbone import PyramidBackbone
+from harmonic_tf.models.backbones.torch_weights import (
+    convert,
+    load_state_dict,
+    read_state_dict,
+)
 
 MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
 
@@ -156,6 +161,14 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
     file.write_bytes((DATA / "pickles.pth").read_bytes()[:-4])
     with pytest.raises(ValueError, match="part.pth"):
         read_state_dict(str(file))
+
+
+def test_the_state_dict_of_another_network_is_named_with_its_file():
+    path = str(DATA / "pickles.pth")
+    network = PyramidBackbone("efficientnet_lite0", (32, 32))
+    message = f"weights '{path}' into efficientnet_lite0: The state dict lacks conv"
+    with pytest.raises(ValueError, match=message):
+        load_state_dict(network, path)
 
 
 def test_depthwise_kernels_are_turned_their_own_way():
