@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 import harmonic_tf
@@ -356,7 +357,7 @@ class Detector(StageLosses, keras.Model):
             **settings: arguments of the detector that take the place of the preset's.
 
         Raises:
-            ValueError: if there is no such preset, or the weights cannot be had.
+            ValueError: if there is no such preset or backbone, or the weights cannot be had.
         """
         if preset not in cls.presets:
             raise ValueError(
@@ -364,6 +365,8 @@ class Detector(StageLosses, keras.Model):
             )
         spec = cls.presets[preset]
         image_size = image_size or spec.image_size
+        if np.shape(image_size) != (2,):
+            raise ValueError(f"`image_size` must be (height, width). Received: {image_size!r}")
         backbone = build_backbone(
             backbone or spec.backbone,
             image_size,

@@ -157,8 +157,8 @@ class Recipe(Settings):
 
     def __post_init__(self):
         object.__setattr__(self, "loss", normal_form(self.loss))
-        if self.freeze_backbone and self.freeze_backbone.isdigit():
-            object.__setattr__(self, "freeze_backbone", f"P{self.freeze_backbone}")
+        if match := re.fullmatch(r"[pP]?(\d+)", self.freeze_backbone or ""):
+            object.__setattr__(self, "freeze_backbone", f"P{match[1]}")
         for field in ("epochs", "batch_size", "evaluate_every", "cache_features"):
             _require(self, field, lambda value: value >= 1, "at least 1")
             _require(self, field, lambda value: value < 2**31, "at most 2147483647")
@@ -238,24 +238,28 @@ def resolve(recipe: Recipe) -> Recipe:
     if recipe.cache_features:
         _require(resolved, "cache", lambda value: value != "none", "memory or disk for features")
         _require(resolved, "freeze_backbone", lambda value: value == "all", "all, under features")
+        advice = f" ({line})" if (line := weights_line(recipe)) else ""
         _require(
             resolved,
             "weights",
             lambda value: not is_random,
-            "trained weights under features that stay as they are",
+            f"trained weights under features that stay as they are{advice}",
         )
-        _require(
-            resolved,
-            "backbone_rate",
-            lambda value: value == defaults["backbone_rate"],
-            "none, for under features the backbone does not learn",
-        )
-        _require(resolved, "freeze_batch_norm", lambda value: value, "true, under features")
         _require(
             resolved,
             "cache_features",
             lambda value: value == 1 or resolved.augmentation != "none",
             "1, for without augmentation all views of an image are the same",
+        )
+    if resolved.freeze_backbone == "all":
+        _require(
+            resolved,
+            "backbone_rate",
+            lambda value: value == defaults["backbone_rate"],
+            "none where all of the backbone is frozen",
+        )
+        _require(
+            resolved, "freeze_batch_norm", lambda value: value, "true where all of it is frozen"
         )
     return resolved
 
@@ -266,12 +270,12 @@ def _weights(recipe):
         return recipe.weights
     if recipe.weights == "auto":
         with as_user_error():
-            return backbone_weights(recipe)[0]
+            return _available(recipe)[0]
     path = Path(recipe.weights).expanduser().absolute()
-    if not path.is_file():
+    if not path.is_file() or path.suffix == ".keras":
         raise UserError(
-            f"weights: expected auto, none, imagenet, or a file of a backbone's weights (a whole "
-            f"detector is for --start); there is no file {recipe.weights!r}"
+            "weights: expected auto, none, imagenet, or a file of a backbone's weights, which "
+            f"{recipe.weights!r} is not (a whole detector is for --start)"
         )
     return str(path)
 
@@ -298,13 +302,15 @@ def _started(recipe):
     return dataclasses.replace(recipe, model=model, start=start)
 
 
-def backbone_weights(recipe: Recipe):
-    """The best weights that this machine has for the recipe's backbone, without a download.
+def weights_line(recipe: Recipe) -> str:
+    """Which weights `auto` finds for the recipe's backbone on this machine, or what to install.
 
-    Returns:
-        (str, str). What `weights` takes, and a line that says which file that is, or what to
-        install.
+    Empty where the recipe names its weights, or a detector to start from.
     """
+    return _available(recipe)[1] if recipe.weights == "auto" and not recipe.start else ""
+
+
+def _available(recipe):
     from harmonic_tf.models import PRESETS as DETECTORS
     from harmonic_tf.models.backbones import available_weights
 

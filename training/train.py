@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from harmonic_tf.training.build import (
     build_batches,
@@ -43,9 +44,9 @@ from harmonic_tf.training.locking import FolderInUse, claimed, is_empty
 from harmonic_tf.training.loop import Loop, enough_memory
 from harmonic_tf.training.recipe import (
     Recipe,
-    backbone_weights,
     read_recipe,
     resolve,
+    weights_line,
     write_recipe,
 )
 from harmonic_tf.training.record import (
@@ -120,8 +121,8 @@ def train(
     """
     _require_minutes(checkpoint_minutes)
     asked, recipe = recipe, resolve(recipe)
-    if asked.weights == "auto" and not asked.start:
-        line_console().print(backbone_weights(asked)[1])
+    if line := weights_line(asked):
+        line_console().print(line)
     with new_folder(recipe, output) as folder:
         return _run(recipe, folder, extras, callbacks, checkpoint_minutes)
 
@@ -226,6 +227,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
         with strategy.scope():
             model = build_model(recipe, train_data.class_names)
         batches = build_batches(recipe, train_data, model)
+        kept_of = model.backbone.get_weights() if recipe.cache_features else ()
         evaluate = Evaluator(model, eval_data)
     steps = recipe.epochs * batches.steps_per_epoch
     if round(recipe.warmup * steps) >= steps:
@@ -238,6 +240,11 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
     if state:
         with as_user_error():
             state.restore(loop.variables)
+        if not all(map(np.array_equal, kept_of, model.backbone.get_weights())):
+            raise UserError(
+                f"{folder}: what it started from (--start or --weights) holds other weights now "
+                "than then, and so its features are others"
+            )
     here = environment(strategy)
     record = record or Record.of(recipe, train_data, eval_data)
     record = record.with_session(loop.epoch, loop.step, recipe.epochs, here)

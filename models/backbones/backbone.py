@@ -178,11 +178,17 @@ def build_backbone(
         A `PyramidBackbone`; a `PreparedBackbone` for a preset.
 
     Raises:
-        ValueError: if there are no such weights, or they cannot be read or downloaded.
+        ValueError: if there is no such backbone, or no such weights, or they cannot be read or
+            downloaded.
     """
     pretrained = weights not in (None, "none")
     if freeze_batch_norm is None:
         freeze_batch_norm = pretrained
+    if not isinstance(architecture, str):
+        raise ValueError(
+            "Expected the name of a backbone; a backbone that is built goes to the detector's own "
+            f"class, as SSD(backbone=...). Received: {architecture!r}"
+        )
     if ":" in architecture:
         from harmonic_tf.models.backbones.presets import preset_backbone
 
@@ -214,8 +220,9 @@ def available_weights(architecture):
         architecture: see `build_backbone`.
 
     Returns:
-        `"imagenet"` or `"none"`, what `build_backbone` takes as `weights`; and a line that says
-        which file that is, or how to have ImageNet's.
+        What `build_backbone` takes as `weights`: `"imagenet"` for those of an installed package,
+        the file in Keras's cache (`"imagenet"` would be downloaded where it is not), or `"none"`;
+        and a line that says which file that is, or how to have ImageNet's.
 
     Example:
 
@@ -227,7 +234,8 @@ def available_weights(architecture):
     _check(architecture)
     _, load, imagenet = _ARCHITECTURES[architecture]
     if path := imagenet and imagenet.find():
-        return "imagenet", f"{architecture} starts from ImageNet's weights: {path}"
+        weights = "imagenet" if isinstance(imagenet, Package) else path
+        return weights, f"{architecture} starts from ImageNet's weights: {path}"
     if imagenet is not None:
         advice = f"; ImageNet's: {imagenet.advice}"
     elif load is not None:
@@ -241,6 +249,7 @@ def freeze(backbone, level):
     """Takes the first layers of a backbone out of training; their batch statistics stay too.
 
     A step then costs no backward pass through them. A `PyramidBackbone` keeps this in its config.
+    What an earlier `freeze` took out, and this does not, is trained again.
 
     Args:
         backbone: a `PyramidBackbone`, or a KerasCV or KerasHub backbone.
@@ -267,6 +276,10 @@ def freeze(backbone, level):
             frozen = pyramid_features(within, (level,)).layers
         except ValueError as error:
             raise ValueError(f'{error} To freeze there are "stem" and "all", too.') from None
+    if getattr(backbone, "frozen_level", None) is not None:
+        for layer in within.layers:
+            layer.trainable = True
+        freeze_parts(backbone, backbone.freeze_batch_norm, None)
     for layer in frozen:
         layer.trainable = False
     backbone.frozen_level = level

@@ -346,6 +346,8 @@ def test_presets_are_found_by_name():
     assert models.PRESETS["retinanet_resnet50_fpn"] is models.RetinaNet
     with pytest.raises(ValueError, match="no preset 'ssd'; there are .*ssd_tiny"):
         models.from_preset("ssd", num_classes=1)
+    with pytest.raises(ValueError, match=r"must be \(height, width\). Received: 128"):
+        models.SSD.from_preset("ssd_tiny", 2, image_size=128)
     with pytest.raises(ValueError, match="SSD has no preset 'retinanet_tiny'"):
         models.SSD.from_preset("retinanet_tiny", num_classes=1)
 

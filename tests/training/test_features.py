@@ -1,6 +1,7 @@
 """Training on kept feature maps is training the heads of the whole detector."""
 
 import dataclasses
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -179,12 +180,12 @@ def test_what_features_cannot_be_kept_with_is_refused(tmp_path):
     Path(file).touch()
     with pytest.raises(UserError, match="weights: expected trained weights .* received 'none'"):
         resolve(Recipe(cache_features=2, weights="none"))
+    with pytest.raises(UserError, match="stay as they are .tiny starts from random weights: no "):
+        resolve(Recipe(cache_features=2))
     with pytest.raises(UserError, match="cache: expected memory or disk .* received 'none'"):
         resolve(Recipe(cache_features=2, cache="none", weights=file))
-    with pytest.raises(UserError, match="backbone_rate: .* does not learn; received 0.5"):
+    with pytest.raises(UserError, match="backbone_rate: .* all .* is frozen; received 0.5"):
         resolve(Recipe(cache_features=2, backbone_rate=0.5, weights=file))
-    with pytest.raises(UserError, match="freeze_batch_norm: expected true, under features"):
-        resolve(Recipe(cache_features=2, freeze_batch_norm=False, weights=file))
     with pytest.raises(UserError, match="cache_features: expected 1, .* all views .* received 2"):
         resolve(Recipe(cache_features=2, augmentation="none", weights=file))
     assert resolve(Recipe(cache_features=1, augmentation="none", weights=file)).cache == "disk"
@@ -202,8 +203,14 @@ class InterruptAtOnce(keras.callbacks.Callback):
         signal.raise_signal(signal.SIGINT)
 
 
+def with_other_weights(recipe, class_names):
+    model = build_model(recipe, class_names)
+    model.backbone.set_weights([1.1 * values for values in model.backbone.get_weights()])
+    return model
+
+
 def test_a_run_on_features_goes_on_and_leaves_a_whole_detector_and_features_for_others(
-    tmp_path, own_cache, capsys
+    tmp_path, own_cache, capsys, monkeypatch
 ):
     recipe = Recipe(
         data=DATA,
@@ -218,6 +225,12 @@ def test_a_run_on_features_goes_on_and_leaves_a_whole_detector_and_features_for_
     stopped = train(recipe, folder, extras=False, callbacks=[InterruptAtOnce()])
     assert not stopped.finished
     (kept_in,) = own_cache.glob("features-*")
+    with monkeypatch.context() as another_day:
+        another_day.setattr("harmonic_tf.training.train.build_model", with_other_weights)
+        with pytest.raises(UserError, match="holds other weights now than then"):
+            resume(folder, extras=False)
+        (other,) = set(own_cache.glob("features-*")) - {kept_in}
+        shutil.rmtree(other)
     run = resume(folder, extras=False)
     assert run.finished and run.evaluation.metrics.keys() >= {"AP", "AIC"}
     assert f"features: kept in {kept_in}\n" in capsys.readouterr().out

@@ -157,6 +157,13 @@ def test_a_folder_is_found_from_any_other(tmp_path, monkeypatch):
     assert resolve(Recipe(data="shapes:train=3")).data == "shapes:train=3"
 
 
+def test_a_backbone_that_is_frozen_is_not_trained_slowly():
+    assert resolve(Recipe(freeze_backbone="p3", weights="none")).freeze_backbone == "P3"
+    for setting, value in (("backbone_rate", 0.5), ("freeze_batch_norm", False)):
+        with pytest.raises(UserError, match=f"{setting}: expected .*frozen; received {value}"):
+            resolve(Recipe(freeze_backbone="all", weights="none", **{setting: value}))
+
+
 def test_weights_are_those_that_are_there(monkeypatch):
     monkeypatch.setattr(backbones, "available_weights", lambda name: ("imagenet", name))
     assert resolve(Recipe()).weights == "imagenet"
@@ -175,8 +182,10 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     assert recipe.subject == "shapes-ssd_tiny-keras_cv-preset"
     for name in ("keras_cv:resnet50_imagenet", "resnet50"):
         assert resolve(Recipe(backbone=name, weights="none")).backbone == name
-    with pytest.raises(UserError, match="weights: expected auto, .* there is no file 'voc'"):
-        resolve(Recipe(weights="voc"))
+    Path("run.keras").touch()
+    for name in ("voc", "run.keras"):
+        with pytest.raises(UserError, match=f"weights: .*, which '{name}' is not .*--start"):
+            resolve(Recipe(weights=name))
 
 
 @pytest.mark.parametrize(

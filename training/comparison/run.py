@@ -27,7 +27,13 @@ from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.locking import claimed
 from harmonic_tf.training.progress import duration
-from harmonic_tf.training.recipe import Recipe, read_recipe, resolve, write_recipe
+from harmonic_tf.training.recipe import (
+    Recipe,
+    read_recipe,
+    resolve,
+    weights_line,
+    write_recipe,
+)
 from harmonic_tf.training.record import environments
 from harmonic_tf.training.visualization.figures import save_figure
 
@@ -58,6 +64,8 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
     output = Path(output)
     with claimed(output):
         runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
+        if line := weights_line(recipes[0]):
+            line_console().print(line)
         return _compare(runs, output, jobs, command)
 
 

@@ -134,6 +134,11 @@ def test_unknown_architecture():
         PyramidBackbone("vgg")
 
 
+def test_a_backbone_that_is_built_has_no_name():
+    with pytest.raises(ValueError, match="goes to the detector's own class"):
+        build_backbone(PyramidBackbone("tiny", (32, 32)), (32, 32))
+
+
 def test_a_missing_level_is_named():
     with pytest.raises(ValueError, match="no level P9; it has P2, P3, P4, P5"):
         pyramid_features(PyramidBackbone("tiny", (32, 32)), ("P5", "P9"))
@@ -143,6 +148,17 @@ def test_a_model_that_does_not_name_its_levels():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)])
     with pytest.raises(ValueError, match="pyramid_level_inputs.*Received: Sequential"):
         pyramid_features(model, ("P3",))
+
+
+@pytest.mark.parametrize("freeze_batch_norm", [False, True])
+def test_the_last_freeze_counts(freeze_batch_norm):
+    once = PyramidBackbone("tiny", (32, 32), freeze_batch_norm, frozen_level="P2")
+    twice = PyramidBackbone("tiny", (32, 32), freeze_batch_norm, frozen_level="all")
+    assert not twice.trainable_weights
+    freeze(twice, "P2")
+    assert twice.frozen_level == "P2"
+    learned = [[x.path for x in backbone.trainable_weights] for backbone in (once, twice)]
+    assert learned[0] == learned[1] != []
 
 
 def test_frozen_layers_are_those_up_to_the_level():

@@ -98,7 +98,7 @@ def test_imagenet_is_what_keras_downloaded_or_keras_is_asked(
     (tmp_path / "models").mkdir()
     if is_there:
         (tmp_path / "models/net.h5").touch()
-    assert available_weights("new")[0] == ("imagenet" if is_there else "none")
+    assert available_weights("new")[0] == (str(tmp_path / "models/net.h5") if is_there else "none")
     build_backbone("new", (32, 32), weights="imagenet")
     assert loaded == [expected.format(tmp_path / "models")]
 
