@@ -279,7 +279,7 @@ def freeze(backbone, level):
     if getattr(backbone, "frozen_level", None) is not None:
         for layer in within.layers:
             layer.trainable = True
-        freeze_parts(backbone, backbone.freeze_batch_norm, None)
+        freeze_parts(backbone, getattr(backbone, "freeze_batch_norm", False), None)
     for layer in frozen:
         layer.trainable = False
     backbone.frozen_level = level

@@ -132,6 +132,14 @@ def test_a_level_of_a_prepared_backbone_is_frozen_and_stays_so(images, tmp_path)
         np.testing.assert_array_equal(again(images)[level], backbone(images)[level])
 
 
+def test_the_last_freeze_counts_in_a_backbone_of_others_too():
+    once, twice = small_resnet("kerascv"), small_resnet("kerascv")
+    freeze(once, "P2")
+    freeze(twice, "P4")
+    freeze(twice, "P2")
+    assert 0 < len(twice.trainable_weights) == len(once.trainable_weights) < len(once.weights)
+
+
 def test_levels_that_share_a_layer_have_layers_of_their_own(images):
     keras_hub = pytest.importorskip("keras_hub")
     source = keras_hub.models.RetinaNetBackbone(
