@@ -1,5 +1,6 @@
 """What the runs of a comparison came to, as numbers, tables and JSON."""
 
+import itertools
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from harmonic_tf.training.comparison.statistics import (
 )
 from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.evaluation.resampling import RESAMPLED_FILE
+from harmonic_tf.training.visualization.figures import read_history
 
 #: Name of a number -> how it is written. AIC falls when all scores rise: read it beside mean p.
 #: The AP of masks is there where all runs have it.
@@ -51,11 +53,10 @@ class Comparison:
         """Mean and spread over the seeds."""
         return summarize(self.values[loss][number])
 
-    def difference(self, reference, number):
-        """The last loss minus `reference`, paired by seed."""
-        return paired_difference(
-            self.values[self.losses[-1]][number], self.values[reference][number]
-        )
+    def difference(self, reference, number, loss=None):
+        """A loss, by default the last, minus `reference`, paired by seed."""
+        loss = loss or self.losses[-1]
+        return paired_difference(self.values[loss][number], self.values[reference][number])
 
     @property
     def resampled_numbers(self):
@@ -63,11 +64,12 @@ class Comparison:
         known = self.resampled[self.losses[0]] if self.resampled else ()
         return tuple(number for number in self.numbers if number in known)
 
-    def difference_over_images(self, reference, number):
+    def difference_over_images(self, reference, number, loss=None):
         """The same difference, as uncertain as the evaluation images make it."""
+        loss = loss or self.losses[-1]
         return resampled_difference(
-            self.difference(reference, number).mean,
-            self.resampled[self.losses[-1]][number],
+            self.difference(reference, number, loss).mean,
+            self.resampled[loss][number],
             self.resampled[reference][number],
         )
 
@@ -129,8 +131,8 @@ def _resampled(folder):
 
 
 def as_json(comparison: Comparison) -> dict:
-    """Everything a comparison says, for `compare.json`."""
-    last, others = comparison.losses[-1], comparison.losses[:-1]
+    """Everything a comparison says, for `compare.json`: the differences of all pairs of losses."""
+    pairs = [(loss, other) for other, loss in itertools.combinations(comparison.losses, 2)]
     return {
         "losses": comparison.losses,
         "seeds": comparison.seeds,
@@ -142,18 +144,18 @@ def as_json(comparison: Comparison) -> dict:
             for loss in comparison.losses
         },
         "differences": {
-            f"{last} - {other}": {
-                number: _difference(comparison.difference(other, number))
+            f"{loss} - {other}": {
+                number: _difference(comparison.difference(other, number, loss))
                 for number in comparison.numbers
             }
-            for other in others
+            for loss, other in pairs
         },
         "differences_over_images": {
-            f"{last} - {other}": {
-                number: _difference(comparison.difference_over_images(other, number))
+            f"{loss} - {other}": {
+                number: _difference(comparison.difference_over_images(other, number, loss))
                 for number in comparison.resampled_numbers
             }
-            for other in others
+            for loss, other in pairs
         },
     }
 
@@ -226,6 +228,15 @@ def markdown(comparison: Comparison) -> str:
         lines = [title + ":", "", _line(head), _line(rule)]
         parts.append("\n".join([*lines, *map(_line, rows)]))
     return "\n\n".join(parts) + "\n"
+
+
+def processor_hours(folders):
+    """Hours of all cores' time in the epochs of all runs; None if one does not say."""
+    try:
+        spent = [read_history(folder)["processor_seconds"].sum() for folder in folders]
+    except (OSError, KeyError):
+        return None
+    return float(sum(spent)) / 3600
 
 
 def describe(recipes, command) -> str:

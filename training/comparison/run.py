@@ -19,6 +19,7 @@ from harmonic_tf.training.comparison.report import (
     collect,
     describe,
     markdown,
+    processor_hours,
     tables,
 )
 from harmonic_tf.training.console import line_console
@@ -81,7 +82,12 @@ def _compare(runs, output, jobs, command):
         split: collect({split_folder(folder, split): recipe for folder, recipe in runs.items()})
         for split in split_names(next(iter(runs.values())).eval_split)[1:]
     }
-    content = as_json(comparison)
+    content = {
+        "command": command,
+        "made_with": environments(runs),
+        "processor_hours": processor_hours(runs),
+        **as_json(comparison),
+    }
     if further:
         content["splits"] = {split: as_json(found) for split, found in further.items()}
     write_json(output / "compare.json", content)

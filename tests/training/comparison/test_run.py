@@ -17,6 +17,7 @@ from harmonic_tf.training.comparison.report import (
     as_json,
     difference_rows,
     markdown,
+    processor_hours,
     summary_rows,
     tables,
 )
@@ -82,6 +83,8 @@ def test_a_comparison_runs_everything_once_and_then_reuses_it(trained, tmp_path,
     )
     report = (tmp_path / "compare.md").read_text()
     assert "    harmonic-tf compare ...\n\nssd_tiny on shapes, 3 epochs;" in report
+    assert written["command"] == "harmonic-tf compare ..."
+    assert written["processor_hours"] is None  # the histories of these runs do not say
     assert "standard" in capsys.readouterr().out
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
@@ -293,6 +296,32 @@ def test_tables_fit_a_terminal():
     text = console.file.getvalue()
     assert "…" not in text
     assert "(noise)" in text and "mean p" in text
+
+
+def test_the_file_has_the_differences_of_all_pairs():
+    values = {
+        loss: {number: [start, start + 1.0] for number in NUMBERS}
+        for loss, start in (("standard", 1.0), ("harmonic_det", 3.0), ("harmonic_norm", 7.0))
+    }
+    resampled = {loss: {"AP": 2 * [[values[loss]["AP"][0], 9.0]]} for loss in values}
+    written = as_json(Comparison(tuple(values), (1, 2), values, resampled))
+    expected = {
+        "harmonic_det - standard": 2.0,
+        "harmonic_norm - standard": 6.0,
+        "harmonic_norm - harmonic_det": 4.0,
+    }
+    for kind in ("differences", "differences_over_images"):
+        assert {pair: found["AP"]["mean"] for pair, found in written[kind].items()} == expected
+
+
+def test_hours_are_those_of_all_runs(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "history.csv").write_text("epoch,processor_seconds\n1,1800\n2,5400\n")
+    assert processor_hours(folders) == 4.0
+    (folders[1] / "history.csv").unlink()
+    assert processor_hours(folders) is None
 
 
 def test_one_loss_or_one_seed_is_no_error():
