@@ -116,8 +116,8 @@ class Settings:
     """Up to where the backbone is not trained: none, stem (before the second halving), a pyramid
     level such as P3 or 3, or all. None: the model's own, none so far."""
     backbone_rate: float | None = None
-    """Learning rate of the backbone over that of the rest. None: the model's own where it starts
-    from trained weights (lite: 0.1, ssd_lite: 0.033), else 1."""
+    """Learning rate of what is trained of the backbone over that of the rest. None: the model's own
+    where it starts from trained weights (lite: 0.1, ssd_lite: 0.033), else 1."""
     freeze_batch_norm: bool | None = None
     """Keep batch normalisation as it starts. None: only where it starts from trained weights, and
     as it was with --start."""
@@ -252,15 +252,8 @@ def resolve(recipe: Recipe) -> Recipe:
             "1, for without augmentation all views of an image are the same",
         )
     if resolved.freeze_backbone == "all":
-        _require(
-            resolved,
-            "backbone_rate",
-            lambda value: value == defaults["backbone_rate"],
-            "none where all of the backbone is frozen",
-        )
-        _require(
-            resolved, "freeze_batch_norm", lambda value: value, "true where all of it is frozen"
-        )
+        is_frozen = "true where all of the backbone is frozen"
+        _require(resolved, "freeze_batch_norm", lambda value: value, is_frozen)
     return resolved
 
 

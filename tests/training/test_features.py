@@ -184,8 +184,6 @@ def test_what_features_cannot_be_kept_with_is_refused(tmp_path):
         resolve(Recipe(cache_features=2))
     with pytest.raises(UserError, match="cache: expected memory or disk .* received 'none'"):
         resolve(Recipe(cache_features=2, cache="none", weights=file))
-    with pytest.raises(UserError, match="backbone_rate: .* all .* is frozen; received 0.5"):
-        resolve(Recipe(cache_features=2, backbone_rate=0.5, weights=file))
     with pytest.raises(UserError, match="cache_features: expected 1, .* all views .* received 2"):
         resolve(Recipe(cache_features=2, augmentation="none", weights=file))
     assert resolve(Recipe(cache_features=1, augmentation="none", weights=file)).cache == "disk"
