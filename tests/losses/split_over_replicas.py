@@ -61,6 +61,7 @@ def main():
     check("focal", strategy)
     for form in FORMS:
         check(form, strategy, **VARIATIONS["harmonic norm"])
+    check("softmax", strategy, **VARIATIONS["normalized"])
 
 
 if __name__ == "__main__":
