@@ -248,9 +248,21 @@ def test_a_saved_model_holds_no_optimizer_and_predicts_the_same(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
 
 
-def test_memory_that_runs_out_is_one_sentence():
+def of_the_machine():
+    tf.zeros((1_000_000, 1_000_000, 64))
+
+
+def of_a_step():
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nwith shape[9]")
+
+
+@pytest.mark.parametrize(
+    "run_out",
+    [of_a_step, pytest.param(of_the_machine, marks=pytest.mark.slow)],  # TensorFlow waits 10 s
+)
+def test_memory_that_runs_out_is_one_sentence(run_out):
     with pytest.raises(
         UserError, match="memory ran out: OOM .* a smaller batch_size or image_size"
     ):
         with enough_memory():
-            tf.zeros((1_000_000, 1_000_000, 64))
+            run_out()
