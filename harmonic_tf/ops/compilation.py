@@ -74,7 +74,7 @@ def row_sum(x):
     """
     if not _compiled_for_cpu():
         return ops.sum(x, axis=-1)
-    return ops.matmul(x, ops.ones((x.shape[-1], 1), x.dtype))[..., 0]
+    return ops.matmul(x, ops.ones((ops.shape(x)[-1], 1), x.dtype))[..., 0]
 
 
 def _rows(tensor, begin, size):

@@ -52,6 +52,22 @@ def test_eager_graph_and_xla_agree(form, variation):
                 np.testing.assert_allclose(others[key], gradients[key], atol=1e-6, err_msg=mode)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others know all shapes")
+@every_form
+@pytest.mark.parametrize("variation", ["default", "harmonic norm"])
+def test_the_number_of_images_may_be_unknown(form, variation):
+    """As in `fit`, once a last batch has had fewer of them."""
+    import tensorflow as tf
+
+    loss = HarmonicDetLoss(form, **VARIATIONS[variation])
+    case = tf.nest.map_structure(lambda x: tf.constant(x, "float32"), random_case(form, seed=1))
+    specs = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:])), case)
+    traced = tf.function(lambda y_true, y_pred: loss(y_true, y_pred), input_signature=specs)
+    for count in (1, 2):
+        images = tf.nest.map_structure(lambda x, count=count: x[:count], case)
+        np.testing.assert_allclose(traced(*images), loss(*images), rtol=1e-6)
+
+
 def test_more_rows_than_a_core_takes_at_once(monkeypatch):
     """Also with a last chunk that is not full, and with sizes that change from call to call."""
     monkeypatch.setattr(compilation, "_NUMBERS_PER_CORE", 160)
