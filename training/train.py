@@ -240,7 +240,7 @@ def _run(recipe, folder, extras, callbacks, checkpoint_minutes, state=None):
     if state:
         with as_user_error():
             state.restore(loop.variables)
-        if not all(map(np.array_equal, kept_of, model.backbone.get_weights())):
+        if kept_of and not all(map(np.array_equal, kept_of, model.backbone.get_weights())):
             raise UserError(
                 f"{folder}: what it started from (--start or --weights) holds other weights now "
                 "than then, and so its features are others"

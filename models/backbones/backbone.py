@@ -92,7 +92,8 @@ class PyramidBackbone(keras.Model):
     """A backbone with one output a pyramid level: P2 (stride 4) to P5 (stride 32).
 
     `"vgg16"` has P3 (stride 8) to P8 instead: SSD's own layers are part of it; so has
-    `"vgg16_torchvision"`, which prepares images in another way.
+    `"vgg16_torchvision"`, which prepares images in another way. Its weights are random;
+    `build_backbone` loads others.
 
     Args:
         architecture: `"tiny"`, `"efficientnet_lite0"` to `2`, `"mobilenet_v2"`,
@@ -106,8 +107,6 @@ class PyramidBackbone(keras.Model):
             trained, as `freeze` has it. None to train all.
         name: string, the model's.
         trainable: bool. Whether any of it is trained.
-
-    Its weights are random; `build_backbone` loads others.
 
     Raises:
         ValueError: if there is no such architecture or level, or images are too small for it.
