@@ -234,7 +234,7 @@ def processor_hours(folders):
     """Hours of all cores' time in the epochs of all runs; None if one does not say."""
     try:
         spent = [read_history(folder)["processor_seconds"].sum() for folder in folders]
-    except (OSError, KeyError):
+    except (OSError, ValueError, KeyError):
         return None
     return float(sum(spent)) / 3600
 
