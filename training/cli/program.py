@@ -4,6 +4,7 @@ TensorFlow is imported by the commands, when they run, so that help is quick.
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -35,13 +36,14 @@ def main(arguments=None):
         if hasattr(stream, "reconfigure"):  # A name may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with contextlib.suppress(AttributeError):  # a notebook's output takes any text
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be none
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        with _other_stops_as_ctrl_c(), printable_warnings():
+        with _other_stops_as_ctrl_c(), printable_warnings(), _flushed_output():
             sys.exit(version() if arguments == ["--version"] else parse(arguments)())
+    except BrokenPipeError:  # who read the output has gone, as `head` does; the exit writes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except UserError as error:
         if debug:
             print(printable_traceback(), file=sys.stderr)
@@ -104,6 +106,16 @@ def parse(arguments):
 
 def _parse(name, flags, **default):
     return tyro.cli(COMMANDS[name], prog=f"harmonic-tf {name}", args=flags, **default)
+
+
+@contextlib.contextmanager
+def _flushed_output():
+    """Writes what stdout still holds before an exit, so that its error is raised here, not after it."""
+    try:
+        yield
+    except SystemExit:
+        sys.stdout.flush()
+        raise
 
 
 @contextlib.contextmanager

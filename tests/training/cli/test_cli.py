@@ -134,6 +134,17 @@ def test_ctrl_c_and_its_like_outside_training(number, monkeypatch, capsys):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+def test_output_that_nobody_reads_any_more_is_no_error(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = "import sys; from harmonic_tf.training.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
 def test_the_versions_are_told(capsys):
     assert not main("--version")
     text = capsys.readouterr().out
