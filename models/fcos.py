@@ -3,7 +3,7 @@
 import math
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from harmonic_tf.coders import Distances
 from harmonic_tf.models.anchors import corner_squares, strided_squares
@@ -11,6 +11,7 @@ from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.center_sampling import CenterSampling
 from harmonic_tf.models.centerness import CenternessBranch
 from harmonic_tf.models.detector import Detector, Preset
+from harmonic_tf.models.distances import positive
 from harmonic_tf.models.layers.convolution import Conv2D
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.schedules import ANCHOR_FREE
@@ -42,9 +43,9 @@ class FCOS(Detector):
         radius: float. Locations up to so many strides from an object's centre learn it.
         couple_centerness: bool. Whether a joint loss takes class score times centre-ness for the
             score p, instead of the class score.
-        torchvision: bool. Whether locations and padding are those of torchvision's
+        torchvision: bool. Whether locations, padding and distances are those of torchvision's
             `fcos_resnet50_fpn`, for weights of that network: a location lies on its cell's corner,
-            not in the middle.
+            not in the middle, and distances end in a ReLU.
         **settings: `score_threshold`, `nms_threshold`, `max_detections`, `resize` and `name`, as of
             `harmonic_tf.models.detector.Detector`. A threshold of 0.1 is 0.01 of class score times
             centre-ness.
@@ -96,8 +97,10 @@ class FCOS(Detector):
             box_loss="giou",
             couples_centerness=couple_centerness,
         )
+        outputs = heads(maps, num_classes, depth, filters)
+        outputs["box"] = (ops.relu if torchvision else positive)(outputs["box"])
         super().__init__(
-            keras.Model(images, heads(maps, num_classes, depth, filters), name="network"),
+            keras.Model(images, outputs, name="network"),
             [boxes],
             [CenternessBranch(boxes.name)],
             backbone=backbone,
@@ -129,18 +132,16 @@ def heads(maps, num_classes, depth, filters):
         filters: int. Their channels.
 
     Returns:
-        `{"box": (B, A, 4), "classification": (B, A, C), "centerness": (B, A)}`, float32.
+        `{"box": (B, A, 4), "classification": (B, A, C), "centerness": (B, A)}`, float32; boxes as
+        they are before they become distances.
     """
     of_classes = tower(maps, depth, filters, "classification")
     of_boxes = tower(maps, depth, filters, "box")
     logits = predict(of_classes, num_classes, "classification", -math.log(1 / PRIOR - 1))
-    distances = [
-        layers.ReLU(name=f"distances_{i}")(Scale(name=f"scale_{i}")(x))
-        for i, x in enumerate(predict(of_boxes, 4, "box"))
-    ]
+    boxes = [Scale(name=f"scale_{i}")(x) for i, x in enumerate(predict(of_boxes, 4, "box"))]
     centerness = predict(of_boxes, 1, "centerness")
     return {
-        "box": rows(distances, (-1, 4), "box"),
+        "box": rows(boxes, (-1, 4), "box"),
         "classification": rows(logits, (-1, num_classes), "classification"),
         "centerness": rows(centerness, (-1,), "centerness"),
     }

@@ -1,7 +1,9 @@
 """FSAF (Zhu et al. 2019): RetinaNet, with a branch without anchors that picks its levels."""
 
+import math
+
 import keras
-from keras import layers, ops
+from keras import layers
 
 from harmonic_tf.coders import Distances
 from harmonic_tf.models.anchors import (
@@ -11,6 +13,7 @@ from harmonic_tf.models.anchors import (
 )
 from harmonic_tf.models.backbones import pyramid_features
 from harmonic_tf.models.detector import Detector, Preset
+from harmonic_tf.models.distances import positive
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.level_selection import LevelSelection
 from harmonic_tf.models.matching import Matching
@@ -19,9 +22,9 @@ from harmonic_tf.models.schedules import ANCHOR_FREE
 from harmonic_tf.models.stages import Dense
 
 ANCHORS = len(RATIOS) * OCTAVES
-# What distances are divided by, beside the stride (Zhu et al.'s S), and where they start.
+# What distances are divided by, beside the stride (Zhu et al.'s S), and where they then start.
 NORMALIZER = 4.0
-BIAS = 0.1
+START = 0.5
 
 
 @keras.saving.register_keras_serializable(package="harmonic_tf")
@@ -130,7 +133,7 @@ def branches(outputs):
         anchors = layers.Reshape((-1, size), dtype="float32")(cells[:, :, :ANCHORS])
         found[f"anchor_based_{name}"] = anchors
         found[name] = cells[:, :, ANCHORS]
-    return {**found, "box": NORMALIZER * ops.relu(found["box"] + BIAS)}
+    return {**found, "box": NORMALIZER * positive(found["box"] + math.log(START))}
 
 
 FSAF.presets = {

@@ -27,10 +27,10 @@ def test_the_branch_with_anchors_is_retinanets():
     assert received["box"].shape[1] * 9 == expected["box"].shape[1]
 
 
-def test_distances_start_from_the_bias():
-    """4 * relu(0 + 0.1) strides, up to what random weights of 0.01 make of it."""
+def test_distances_start_from_two_strides():
+    """4 * 0.5, up to what random weights of 0.01 make of it."""
     box = np.array(build("fsaf_tiny")(np.full((1, 160, 208, 3), 127.5, "float32"))["box"])
-    assert box.mean() == pytest.approx(0.4, abs=0.1) and (box >= 0).all()
+    assert box.mean() == pytest.approx(2, abs=0.4) and (box > 0).all()
 
 
 def test_one_nms_merges_both_branches():

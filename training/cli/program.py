@@ -41,7 +41,7 @@ def main(arguments=None):
     try:
         with _other_stops_as_ctrl_c(), printable_warnings(), _flushed_output():
             sys.exit(version() if arguments == ["--version"] else parse(arguments)())
-    except BrokenPipeError:  # who read the output has gone, as `head` does; the exit writes once more
+    except BrokenPipeError:  # who read the output has gone, as `head` does; an exit writes again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except UserError as error:
@@ -110,7 +110,7 @@ def _parse(name, flags, **default):
 
 @contextlib.contextmanager
 def _flushed_output():
-    """Writes what stdout still holds before an exit, so that its error is raised here, not after it."""
+    """Writes what stdout still holds before an exit, so that its error is raised here."""
     try:
         yield
     except SystemExit:
