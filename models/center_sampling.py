@@ -30,6 +30,13 @@ class CenterSampling:
     radius: float = 1.5
     reach: float = 8.0
 
+    def __post_init__(self):
+        if not (self.radius > 0 and self.reach > 0):
+            raise ValueError(
+                "`radius` and `reach` must be positive numbers of strides. "
+                f"Received: radius={self.radius!r}, reach={self.reach!r}"
+            )
+
     def __call__(self, row, truth):
         """The `y_true` of the contract for a `Row` of a stage and ground truth."""
         encode = _compiled(self, row.stage.coder)

@@ -126,6 +126,9 @@ class Detector(StageLosses, keras.Model):
             raise ValueError(
                 f"`bounding_box_format` must be one of {FORMATS}. Received: {bounding_box_format!r}"
             )
+        for key, value in {"score": score_threshold, "nms": nms_threshold}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"`{key}_threshold` must be from 0 to 1. Received: {value!r}")
         self.network = network
         self.stages = tuple(stages)
         self.branches = tuple(branches)

@@ -36,6 +36,14 @@ class LevelSelection:
     effective: float = 0.2
     ignored: float = 0.5
 
+    def __post_init__(self):
+        if not 0 < self.effective <= self.ignored <= 1:
+            raise ValueError(
+                "Of the sides of a box, the region that is `effective` must be a positive part, "
+                "no larger than the one that is `ignored`, and that no more than 1. "
+                f"Received: effective={self.effective!r}, ignored={self.ignored!r}"
+            )
+
     def __call__(self, row, truth):
         """The `y_true` of the contract for a `Row` of a stage and ground truth."""
         if row.box is None:
@@ -51,21 +59,22 @@ class LevelSelection:
             for x in (squares, levels, row.box, row.classification)
         )
         objects = pad_objects(truth["boxes"], truth["classes"])
-        box, classification = _compiled(self, row.stage.coder)(
-            squares, levels, found, logits, *objects
-        )
+        encode = _compiled(self, row.stage.coder, row.stage.num_classes)
+        box, classification = encode(squares, levels, found, logits, *objects)
         return {"box": box, "classification": classification}
 
 
 @functools.lru_cache(maxsize=None)
-def _compiled(selection, coder):
+def _compiled(selection, coder, num_classes):
+    # Of one number of classes: a program for several would not know how wide one-hot rows are.
     def encode(squares, levels, box, logits, gt_boxes, gt_classes):
         effective, ignored = (
             overlaps(squares, scaled(gt_boxes, size))
             for size in (selection.effective, selection.ignored)
         )
         effective = ops.logical_and(effective, contains(gt_boxes, squares))
-        cost = focal_loss(logits, gt_classes) + log_iou_loss(coder.decode(box, squares), gt_boxes)
+        cost = focal_loss(logits, gt_classes, num_classes)
+        cost = cost + log_iou_loss(coder.decode(box, squares), gt_boxes)
         away = levels_away(levels, cost, effective)
         learns = ops.logical_and(effective, ops.equal(away, 0))
         ignores = ops.any(ops.logical_and(ignored, away <= 1), axis=2)
@@ -122,13 +131,13 @@ def contains(gt_boxes, squares):
     return ops.all(ops.logical_and(point > low, point < high), axis=-1)
 
 
-def focal_loss(logits, gt_classes):
+def focal_loss(logits, gt_classes, num_classes):
     """Focal loss `(B, A, M)` of each location's scores `(B, A, C)`, if it learned the object."""
     score = ops.sigmoid(logits)
     background = (1 - _ALPHA) * score**_GAMMA * ops.softplus(logits)
     foreground = _ALPHA * (1 - score) ** _GAMMA * ops.softplus(-logits)
     own = ops.cast(ops.maximum(gt_classes, 0.0), "int32")
-    own = ops.one_hot(own, logits.shape[-1], dtype=logits.dtype)
+    own = ops.one_hot(own, num_classes, dtype=logits.dtype)
     difference = ops.einsum("bac,bmc->bam", foreground - background, own)
     return ops.sum(background, axis=-1)[..., None] + difference
 

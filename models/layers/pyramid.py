@@ -44,6 +44,14 @@ class FeaturePyramid(layers.Layer):
     ):
         super().__init__(**kwargs)
         self.levels = tuple(levels)
+        finest = int(self.levels[0][1:]) if self.levels else 0
+        if not levels or self.levels != tuple(f"P{finest + i}" for i in range(len(levels))):
+            raise ValueError(
+                "`levels` must be consecutive levels of the backbone, finest first. "
+                f"Received: {levels!r}"
+            )
+        if extra_levels < 0:
+            raise ValueError(f"`extra_levels` must not be negative. Received: {extra_levels!r}")
         self.extra_levels = extra_levels
         self.filters = filters
         self.last_padding = last_padding

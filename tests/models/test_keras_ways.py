@@ -72,6 +72,22 @@ def test_labels_as_keras_writes_them(ragged):
 
 
 @pytest.mark.parametrize(
+    ("preset", "settings", "message"),
+    [
+        ("ssd_tiny", {"nms_threshold": 7}, "`nms_threshold` must be from 0 to 1. Received: 7"),
+        ("ssd_tiny", {"score_threshold": -0.1}, "`score_threshold` must be from 0 to 1"),
+        ("fcos_tiny", {"reach": -1}, "positive numbers of strides. Received: radius=1.5, reach=-1"),
+        ("fcos_tiny", {"radius": 0}, "Received: radius=0, reach=4"),
+        ("fsaf_tiny", {"effective": 0.6}, "no larger .* Received: effective=0.6, ignored=0.5"),
+        ("fsaf_tiny", {"ignored": 1.5}, "no more than 1. Received: effective=0.2, ignored=1.5"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(preset, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(preset, **settings)
+
+
+@pytest.mark.parametrize(
     ("labels", "message"),
     [
         ({"boxes": np.zeros((1, 2, 4))}, r"keys \['boxes'\]"),

@@ -1,5 +1,7 @@
 """Which level learns an object, by hand, on two levels with strides of 8 and 16."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -126,11 +128,21 @@ def test_predictions_are_needed():
         STAGE.encode_targets(Row(STAGE, SQUARES, None, None), targets_of_nothing)
 
 
+@pytest.mark.parametrize("num_classes", [2, 5, 2])
+def test_detectors_of_other_classes_in_one_process(num_classes):
+    stage = dataclasses.replace(STAGE, num_classes=num_classes)
+    logits = np.zeros((1, len(SQUARES), num_classes), "float32")
+    row = Row(stage, SQUARES, np.ones((1, len(SQUARES), 4), "float32"), logits)
+    truth = {"boxes": np.array([[OBJECT[0]]], "float32"), "classes": np.array([[1.0]])}
+    labels = np.array(stage.encode_targets(row, truth)["classification"])
+    assert set(labels[labels >= 0]) == {1}
+
+
 def test_the_focal_loss_is_that_of_the_objective():
     from harmonic_tf.losses import DetectionLoss
 
     logits = np.random.default_rng(0).normal(0, 3, (1, 7, 4)).astype("float32")
-    received = np.array(focal_loss(logits, np.array([[2.0, 0.0]])))
+    received = np.array(focal_loss(logits, np.array([[2.0, 0.0]]), 4))
     for column, label in enumerate((2, 0)):
         y_true = {"box": np.zeros((1, 7, 4)), "classification": np.full((1, 7), label)}
         terms = DetectionLoss("focal", reduction=None)(

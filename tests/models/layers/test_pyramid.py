@@ -65,6 +65,11 @@ def test_what_the_first_extra_level_is_made_of():
     np.testing.assert_allclose(sums["pyramid"], [3 * total, 3 * total], rtol=1e-5)
     with pytest.raises(ValueError, match='`extra_input` must be "backbone" or "pyramid"'):
         FeaturePyramid(extra_input="P5")
+    for levels in (("P5", "P3"), ("P3", "P5"), ()):
+        with pytest.raises(ValueError, match="consecutive levels of the backbone, finest first"):
+            FeaturePyramid(levels)
+    with pytest.raises(ValueError, match="`extra_levels` must not be negative. Received: -1"):
+        FeaturePyramid(extra_levels=-1)
 
 
 @pytest.mark.parametrize(("symmetric", "seen"), [(False, [3, 4, 5]), (True, [2, 3, 4])])
