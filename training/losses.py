@@ -24,7 +24,7 @@ _OF_DETECTOR = {"couple_centerness": False}
 
 _WORDS = {"true": True, "false": False, "none": None}
 # What the detector and the loop decide, not the user.
-_GIVEN = ("classification", "box_variance", "reduction", "name", "dtype")
+_GIVEN = ("classification", "box_variance", "layout", "reduction", "name", "dtype")
 
 
 def parse_loss(text):
@@ -124,7 +124,7 @@ def settings_of(name) -> dict:
 
 
 def detector_settings(text, detector) -> dict:
-    """What a loss says of the detector that it is to train: arguments of its class.
+    """What a loss says of the detector that it is to train: those arguments of its class.
 
     Args:
         text: str. As for `parse_loss`.
@@ -140,9 +140,10 @@ def detector_settings(text, detector) -> dict:
     {'couple_centerness': True}
     """
     settings = {k: v for k, v in parse_loss(text)[1].items() if k in _OF_DETECTOR}
-    if missing := settings.keys() - inspect.signature(detector).parameters.keys():
+    known = inspect.signature(detector).parameters.keys()
+    if missing := settings.keys() - known:
         raise UserError(f"loss: {', '.join(missing)}: {detector.__name__} has no such setting")
-    return settings
+    return {**{k: v for k, v in _OF_DETECTOR.items() if k in known}, **settings}
 
 
 def check_loss(text):

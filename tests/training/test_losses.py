@@ -106,6 +106,7 @@ def test_plain_names_are_checked_without_keras(monkeypatch):
         ("standard:zzz=2", "standard has no setting 'zzz'; it has .*constant_factor"),
         ("harmonic_det:gama=1", "harmonic_det has no setting 'gama'; did you mean 'gamma'"),
         ("harmonic_det:dtype=float64", "no setting 'dtype'"),
+        ("harmonic_det:layout=ssd_keras", "no setting 'layout'"),
         ("harmonic_det:alpha=much", "alpha: expected a number; received much"),
         ("harmonic_det:alpha=true", "alpha: expected a number; received true"),
         ("harmonic_det:alpha=none", "alpha: expected a number; received none"),
@@ -123,7 +124,8 @@ def test_settings_that_the_class_does_not_take_are_named(text, message):
 def test_what_can_be_set_has_the_value_of_the_name():
     assert settings_of("constant_factors")["constant_factor"] == 2.0
     assert settings_of("harmonic_det")["constant_factor"] == 1.0
-    assert not {"classification", "reduction"} & set(settings_of("harmonic_det"))
+    given = {"classification", "box_variance", "layout", "reduction"}
+    assert not given & set(settings_of("harmonic_det"))
 
 
 def test_which_score_is_coupled_is_said_to_the_detector():
@@ -131,6 +133,7 @@ def test_which_score_is_coupled_is_said_to_the_detector():
     assert detector_settings(text, FCOS) == {"couple_centerness": True}
     assert build_loss(text, {}).get_config()["factor_offset"] == 0.3
     assert detector_settings("harmonic_norm:factor_offset=0.3", SSD) == {}
+    assert detector_settings("standard", FCOS) == {"couple_centerness": False}
     with pytest.raises(UserError, match="couple_centerness: SSD has no such setting"):
         detector_settings(text, SSD)
     with pytest.raises(UserError, match="couple_centerness: expected true or false; received 2"):

@@ -58,6 +58,14 @@ def test_the_start_decides_what_is_trained_but_not_how(trained):
     assert resolve(recipe) == recipe
 
 
+@pytest.mark.parametrize("loss", ["standard", "harmonic_det:couple_centerness=true"])
+def test_the_loss_and_not_the_start_says_which_score_is_coupled(loss, tmp_path):
+    file = tmp_path / "model.keras"
+    from_preset("fcos_tiny", 1, image_size=SIZE, couple_centerness=loss == "standard").save(file)
+    model = build_model(resolve(Recipe(start=str(file), loss=loss)), ("cat",))
+    assert model.get_config()["couple_centerness"] is (loss != "standard")
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
