@@ -10,6 +10,8 @@ Keras's ordinary (not jitted) `tf.function`; the batch lies in memory. The group
   as it is; and `ssd_lite` with more of its backbone frozen;
 - `resnet18`: RetinaNet on KerasCV's ResNet-18;
 - `resnet50`: RetinaNet on the backbone of `retinanet_resnet50_fpn`;
+- `anchor_free`: FCOS and FSAF beside RetinaNet, each the preset on that backbone, and how much
+  memory a process needs that takes two steps of one of them (on Linux and macOS);
 - `faster_rcnn`: Faster R-CNN on the same backbone.
 
 The RetinaNets of a group are the same network, with KerasCV's defaults for pyramid, heads (the
@@ -24,7 +26,9 @@ a level before NMS and 1000 of an image after it, 256 anchors and 512 regions to
 layers of 1024 units and one box a region.
 """
 
+import multiprocessing
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -37,7 +41,9 @@ from side_by_side import BACKBONES, KERAS_CV, KERAS_CV_NIGHTLY, KERAS_HUB, OURS
 from harmonic_tf import losses, models
 
 HARMONIC, STANDARD = f"{OURS}, HarmonicDetLoss", f"{OURS}, DetectionLoss"
-GROUPS = ("ssd_tiny", "lite", *BACKBONES, "faster_rcnn")
+GROUPS = ("ssd_tiny", "lite", *BACKBONES, "anchor_free", "faster_rcnn")
+RETINANET = "retinanet_resnet50_fpn"
+ANCHOR_FREE = (RETINANET, "fcos_resnet50_fpn", "fsaf_resnet50_fpn")
 LITE = [(preset, None) for preset in models.PRESETS if preset.endswith("_lite")]
 LITE += [("ssd_lite", level) for level in ("stem", "P2", "P3", "P4", "all")]
 
@@ -116,6 +122,34 @@ def retinanet_steps(backbone, options):
     return steps, image_size
 
 
+def anchor_free_step(preset, batch_size, size, classes):
+    """A step of a preset of `ANCHOR_FREE`."""
+    keras.utils.set_random_seed(0)
+    model = models.from_preset(preset, num_classes=classes, image_size=(size, size))
+    loss = losses.HarmonicDetLoss(**model.loss_settings)
+    return train_step(model, *batch(batch_size, model.image_size, classes), loss=loss)
+
+
+def anchor_free_steps(options):
+    """Steps of RetinaNet, FCOS and FSAF, their (height, width); prints the memory of each."""
+    sizes = (options.batch, options.size, options.classes)
+    for preset in ANCHOR_FREE:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(f"{preset}: {pool.apply(peak_memory, (preset, *sizes)):.2f} GB", flush=True)
+    steps = {preset: anchor_free_step(preset, *sizes) for preset in ANCHOR_FREE}
+    return steps, (options.size, options.size)
+
+
+def peak_memory(preset, *sizes):
+    """The most memory, in GB, that this process has had after two steps of a preset."""
+    import resource  # which Windows has not
+
+    step = anchor_free_step(preset, *sizes)
+    step(), step()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
+
+
 def faster_rcnn_steps(options):
     """Steps of Faster R-CNN on ResNet-50, and their (height, width)."""
     image_size = (options.size, options.size)
@@ -160,13 +194,15 @@ def main():
             steps, (height, width) = ssd_steps(options)
         elif group == "lite":
             steps, (height, width) = lite_steps(options)
+        elif group == "anchor_free":
+            steps, (height, width) = anchor_free_steps(options)
         elif group == "faster_rcnn":
             steps, (height, width) = faster_rcnn_steps(options)
         else:
             steps, (height, width) = retinanet_steps(group, options)
         turns = side_by_side.take_turns(steps, options.repetitions)
         heading = f"{group}, {height} x {width} px"
-        bases = (KERAS_CV, KERAS_CV_NIGHTLY, STANDARD)
+        bases = (KERAS_CV, KERAS_CV_NIGHTLY, STANDARD, RETINANET)
         print("", side_by_side.table(heading, turns, bases), sep="\n", flush=True)
 
 
