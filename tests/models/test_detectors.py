@@ -18,7 +18,12 @@ from harmonic_tf.models.resizing import resize_detector
 HEADS_ALONE = {"image_size": (160, 208), "weights": "imagenet", "frozen_level": "P5"}
 
 
-def learn(preset, pictures, loss, steps=90):
+# Of `ssd_tiny` some first weights take longer than 90 steps.
+STEPS = {"ssd_tiny": 120}
+
+
+def learn(preset, pictures, loss, steps=None):
+    steps = steps or STEPS.get(preset, 90)
     model = build(preset, **(HEADS_ALONE if preset.endswith("lite") else {}))
     rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=3e-3, warmup_steps=20)
     model.compile(
