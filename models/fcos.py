@@ -14,7 +14,7 @@ from harmonic_tf.models.detector import Detector, Preset
 from harmonic_tf.models.distances import positive
 from harmonic_tf.models.layers.convolution import Conv2D
 from harmonic_tf.models.layers.pyramid import FeaturePyramid
-from harmonic_tf.models.schedules import ANCHOR_FREE
+from harmonic_tf.models.schedules import FCOS_TINY
 from harmonic_tf.models.stages import Dense
 
 PRIOR = 0.01
@@ -200,6 +200,6 @@ FCOS.presets = {
         "tiny",
         (160, 208),
         {"extra_levels": 1, "filters": 64, "depth": 2, "reach": 4.0},
-        ANCHOR_FREE,
+        FCOS_TINY,
     ),
 }

@@ -18,7 +18,7 @@ from harmonic_tf.models.layers.pyramid import FeaturePyramid
 from harmonic_tf.models.level_selection import LevelSelection
 from harmonic_tf.models.matching import Matching
 from harmonic_tf.models.retinanet import OCTAVES, RATIOS, shared_heads
-from harmonic_tf.models.schedules import ANCHOR_FREE
+from harmonic_tf.models.schedules import FSAF_TINY
 from harmonic_tf.models.stages import Dense
 
 ANCHORS = len(RATIOS) * OCTAVES
@@ -143,6 +143,6 @@ FSAF.presets = {
         "tiny",
         (160, 208),
         {"anchor_sizes": (12, 24, 48, 96), "filters": 64, "depth": 2},
-        ANCHOR_FREE,
+        FSAF_TINY,
     ),
 }
