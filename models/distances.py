@@ -6,8 +6,8 @@ from keras import ops
 def positive(x):
     """x + 1 above 0 and exp(x) below: no distance is negative, and each can always be learned.
 
-    In the place of a ReLU, beyond which a side whose first weights make it negative everywhere,
-    as happens to small networks in one training of five, stays 0 for good.
+    In the place of a ReLU, after which a side of the box that the first weights make negative
+    everywhere stays 0 for good, as happened in one of four trainings of a small network.
 
     Args:
         x: tensor. What the network predicts.

@@ -23,7 +23,7 @@ def test_values_and_slopes_by_hand():
     ("preset", "layer"), [("fcos_tiny", "box_prediction"), ("fsaf_tiny", "box_head")]
 )
 def test_a_side_that_starts_negative_everywhere_is_learned(preset, layer):
-    """With a ReLU its bias has no gradient, as happens by chance in one training of five."""
+    """With a ReLU its bias has no gradient."""
     model = build(preset)
     bias = model.network.get_layer(layer).weights[-1]
     bias.assign(np.full(bias.shape, -3.0, "float32"))
