@@ -24,7 +24,12 @@ def expected():
         return dict(file)
 
 
-def full_size(**settings):
+@pytest.fixture(scope="module")
+def full_size():
+    return build_full_size()
+
+
+def build_full_size(**settings):
     return FCOS.from_preset(
         "fcos_resnet50_fpn", num_classes=reference.CLASSES, image_size=reference.SIZE, **settings
     )
@@ -59,7 +64,7 @@ def load_seeded(network):
 
 
 def test_outputs_are_torchvisions(expected):
-    network = full_size(torchvision=True).network
+    network = build_full_size(torchvision=True).network
     load_seeded(network)
     heads = keras.Model(network.get_layer("pyramid").input, network.output)
     received = heads(list(reference.features().values()))
@@ -68,13 +73,12 @@ def test_outputs_are_torchvisions(expected):
         np.testing.assert_allclose(received[key], expected[key], atol=1e-4, err_msg=key)
 
 
-def test_standard_losses_are_torchvisions(expected):
-    model = full_size()
-    model.compile("sgd", loss=DetectionLoss())
+def test_standard_losses_are_torchvisions(full_size, expected):
+    full_size.compile("sgd", loss=DetectionLoss())
     outputs = {key: expected[key] for key in ("classification", "box", "centerness")}
     truth = {"boxes": reference.BOXES[None], "classes": reference.LABELS[None]}
-    total = model.compute_loss(np.zeros((1, *reference.SIZE, 3)), truth, outputs)
-    parts = {x.name: float(x.result()) for x in model.metrics}
+    total = full_size.compute_loss(np.zeros((1, *reference.SIZE, 3)), truth, outputs)
+    parts = {x.name: float(x.result()) for x in full_size.metrics}
     names = {
         "classification_loss": "classification_loss",
         "box_loss": "bbox_regression_loss",
@@ -85,15 +89,14 @@ def test_standard_losses_are_torchvisions(expected):
     assert float(total) == pytest.approx(sum(float(expected[x]) for x in names.values()), rel=1e-5)
 
 
-def test_locations_and_parameters_at_full_size():
+def test_locations_and_parameters_at_full_size(full_size):
     """Of the heads: two of 4 convolutions with norms; 4, 4 and 1 channels; a scale a level."""
-    model = full_size()
-    assert len(model.anchors((800, 800))) == 100**2 + 50**2 + 25**2 + 13**2 + 7**2
+    assert len(full_size.anchors((800, 800))) == 100**2 + 50**2 + 25**2 + 13**2 + 7**2
     names = ("convolution", "norm", "prediction", "scale")
-    layers = [x for x in model.network.layers if any(name in x.name for name in names)]
+    layers = [x for x in full_size.network.layers if any(name in x.name for name in names)]
     head = 4 * (9 * 256 * 256 + 256 + 2 * 256)
     predictions = (4 + 4 + 1) * (9 * 256 + 1)
-    backbone = {x.name for x in model.backbone.layers}
+    backbone = {x.name for x in full_size.backbone.layers}
     count = sum(x.count_params() for x in layers if x.name not in backbone)
     assert count == 2 * head + predictions + 5
 
