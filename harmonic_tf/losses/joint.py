@@ -7,6 +7,7 @@ from harmonic_tf.layouts import config_of, layout_of
 from harmonic_tf.losses.contract import AUTO, Contract, is_auto
 from harmonic_tf.losses.mining import hard_negatives
 from harmonic_tf.ops import global_sum, objective_rows
+from harmonic_tf.ops.settings import require_numbers
 
 # What a detector's predictions are, so that no loss can choose it.
 _FORM = ("classification", "box_variance")
@@ -161,7 +162,8 @@ def _plain(value):
 
 
 def _check_mining(ratio, minimum):
+    require_numbers(min_negatives=minimum, **{} if ratio is None else {"negative_ratio": ratio})
     if ratio is not None and not ratio > 0:
         raise ValueError(f"`negative_ratio` must be positive or None. Received: {ratio}")
-    if not 0 <= minimum < float("inf"):
-        raise ValueError(f"`min_negatives` must be finite and not negative. Received: {minimum}")
+    if not 0 <= minimum < float("inf") or minimum != int(minimum):
+        raise ValueError(f"`min_negatives` must be a whole number from 0 on. Received: {minimum}")

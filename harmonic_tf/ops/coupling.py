@@ -5,8 +5,9 @@ from keras import ops
 from harmonic_tf import boxes
 from harmonic_tf.ops.compilation import row_sum
 
-# Added to factors that are to be divided by their mean, so that they are all 2 if all are 0.
-_TINY = 1e-20
+# The least of factors that are to be divided by their mean, so that they are all 2 if all are 0.
+# (A maximum, for XLA adds the offset and so small a number first, and loses it.)
+_LEAST_FACTOR = 1e-20
 # Below it -ln IoU is constant.
 _LEAST_IOU = 1e-6
 
@@ -95,7 +96,7 @@ def scales_of(sums):
 
 def _factor(beta, settings):
     factor = settings.factor_offset + beta
-    return factor + _TINY if settings.normalize_factors else factor
+    return ops.maximum(factor, _LEAST_FACTOR) if settings.normalize_factors else factor
 
 
 def _localization(box_pred, box_true, settings):

@@ -1,6 +1,7 @@
 """What the equations leave to be chosen, checked once."""
 
 import dataclasses
+import numbers
 
 _NOT_NEGATIVE = (
     "alpha",
@@ -10,6 +11,7 @@ _NOT_NEGATIVE = (
     "focal_alpha",
     "focal_gamma",
 )
+_SWITCHES = ("harmonic", "contrastive", "factor_gradient", "normalize_factors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Settings:
         _require_one_of("iou_loss", self.iou_loss, ("hiou", "iou", None))
         _require_one_of("background", self.background, ("last", "first"))
         _require_one_of("box_coding", self.box_coding, ("center_size", "corners"))
+        for name in _SWITCHES:
+            _require_one_of(name, getattr(self, name), (True, False))
+        require_numbers(**{name: getattr(self, name) for name in ("gamma", *_NOT_NEGATIVE)})
         if not 0 <= self.gamma <= 1:
             raise ValueError(
                 "`gamma` must be between 0 and 1, or the harmonic IoU loss is not monotonic. "
@@ -57,6 +62,13 @@ class Settings:
                 f"`box_variance` must be 4 positive numbers. Received: {self.box_variance}"
             )
         object.__setattr__(self, "box_variance", variance)
+
+
+def require_numbers(**settings):
+    """Raises `ValueError` if one is no number: text, None or a truth value."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"`{name}` must be a number. Received: {value!r}")
 
 
 def _require_one_of(name, value, choices):

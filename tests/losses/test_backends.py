@@ -149,3 +149,17 @@ def test_jitted_train_step_equals_the_ordinary_one(form):
 def test_two_replicas_equal_one_device():
     # What is run once is not worth optimising.
     run_script("split_over_replicas.py", XLA_FLAGS="--xla_backend_optimization_level=0")
+
+
+def test_factors_that_all_vanish_are_two_in_compiled_steps_too():
+    """Where the logits of a sigmoid are -20, p is 0 in float32; nothing is divided by it."""
+    y_true, y_pred = random_case("focal", seed=5)
+    y_pred["classification"] = np.full_like(y_pred["classification"], -20)
+    settings = {"factor_offset": 0.0, "normalize_factors": True, "factor_gradient": False}
+    _, parts = HarmonicDetLoss("focal", **settings).with_parts(y_true, y_pred)
+    positive = np.asarray(parts.positive) > 0
+    parts = parts._make(np.asarray(part)[positive] for part in parts)
+    assert (parts.p == 0).all()
+    factor_r = 2 * parts.beta_r / parts.beta_r.mean()
+    expected = factor_r * parts.classification + 2 * parts.localization + parts.contrastive
+    np.testing.assert_allclose(parts.total, expected, rtol=1e-5)

@@ -176,6 +176,13 @@ def test_compiled_model_keeps_its_loss(tmp_path):
         ("box_variance", (0.1, 0.1, 0.2, 0.0)),
         ("min_negatives", -1),
         ("min_negatives", float("inf")),
+        ("min_negatives", 0.5),
+        ("negative_ratio", True),
+        ("alpha", None),
+        ("factor_offset", "0.1"),
+        ("factor_gradient", "false"),
+        ("normalize_factors", "yes"),
+        ("harmonic", None),
     ],
 )
 def test_settings_outside_their_range(setting, value):
