@@ -22,6 +22,17 @@ LOSSES = {
 # What is the detector's, and yet differs between losses: which score is coupled.
 _OF_DETECTOR = {"couple_centerness": False}
 
+# Setting -> the other one that decides whether it has an effect, and with which of its values.
+_ACTS_WITH = {
+    "factor_gradient": ("harmonic", (True,)),
+    "factor_offset": ("harmonic", (True,)),
+    "normalize_factors": ("harmonic", (True,)),
+    "constant_factor": ("harmonic", (False,)),
+    "alpha": ("iou_loss", ("hiou", "iou")),
+    "gamma": ("iou_loss", ("hiou",)),
+    "margin": ("contrastive", (True,)),
+}
+
 _WORDS = {"true": True, "false": False, "none": None}
 # What the detector and the loop decide, not the user.
 _GIVEN = ("classification", "box_variance", "layout", "reduction", "name", "dtype")
@@ -123,6 +134,31 @@ def settings_of(name) -> dict:
     return {**defaults, **own, **_OF_DETECTOR}
 
 
+def require_distinct(losses):
+    """Sees that no two losses are one under two names.
+
+    Args:
+        losses: list of str, each in its normal form.
+
+    Raises:
+        UserError: If two are of one class, with the same settings; names both.
+
+    Example:
+
+    >>> require_distinct(["standard_x2", "standard:constant_factor=3"])
+    """
+    seen = []
+    for text in losses:
+        name, own = parse_loss(text)
+        settings = {**settings_of(name), **own}
+        settings = {k: v for k, v in settings.items() if not _idle_with(k, settings)}
+        meaning = LOSSES[name][0], settings
+        for other, known in seen:
+            if known == meaning:
+                raise UserError(f"losses: {other} and {text} are the same loss")
+        seen.append((text, meaning))
+
+
 def detector_settings(text, detector) -> dict:
     """What a loss says of the detector that it is to train: those arguments of its class.
 
@@ -150,7 +186,8 @@ def check_loss(text):
     """Sees that the class of a loss takes its settings; Keras is imported only if it has any.
 
     Raises:
-        UserError: If it has no such setting, or not with that value; names both.
+        UserError: If it has no such setting, or not with that value, or the setting has no effect
+            beside the others; names both.
     """
     name, settings = parse_loss(text)
     if not settings:
@@ -164,6 +201,10 @@ def check_loss(text):
         expected = _kind(known[key])
         if expected not in (None, _kind(value)):
             raise UserError(f"loss: {key}: expected {expected}; received {_written(value)}")
+    for key in settings:
+        if other := _idle_with(key, {**known, **settings}):
+            value = _written({**known, **settings}[other])
+            raise UserError(f"loss: {text}: {key} has no effect with {other}={value}")
     try:
         build_loss(text, {})
     except (TypeError, ValueError) as error:
@@ -191,6 +232,12 @@ def _class_and_arguments(name):
 
     class_name, own = LOSSES[name]
     return getattr(harmonic_tf.losses, class_name), own
+
+
+def _idle_with(key, settings):
+    """The setting beside which another, `key`, has no effect; None if it has one."""
+    other, values = _ACTS_WITH.get(key, (None, ()))
+    return other if other in settings and settings[other] not in values else None
 
 
 def _read(text):

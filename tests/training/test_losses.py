@@ -15,6 +15,7 @@ from harmonic_tf.training.losses import (
     file_name,
     normal_form,
     parse_loss,
+    require_distinct,
     settings_of,
     split_losses,
 )
@@ -114,11 +115,36 @@ def test_plain_names_are_checked_without_keras(monkeypatch):
         ("harmonic_det:gamma=2", "harmonic_det:gamma=2: `gamma` must be between 0 and 1"),
         ("harmonic_det:iou_loss=giou", "`iou_loss` must be one of"),
         ("harmonic_det:negative_ratio=-1", "`negative_ratio` must be positive"),
+        ("harmonic_det:negative_ratio=true", "`negative_ratio` must be a number. Received: True"),
+        ("harmonic_det:min_negatives=0.5", "`min_negatives` must be a whole number"),
+        ("constant_factors:factor_offset=0.3", "factor_offset has no effect with harmonic=false"),
+        ("harmonic_norm:constant_factor=2", "constant_factor has no effect with harmonic=true"),
+        ("harmonic_det:iou_loss=iou,gamma=1", "gamma has no effect with iou_loss=iou"),
+        ("harmonic:contrastive=false,margin=0", "margin has no effect with contrastive=false"),
     ],
 )
 def test_settings_that_the_class_does_not_take_are_named(text, message):
     with pytest.raises(UserError, match=f"loss: .*{message}"):
         check_loss(text)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("standard_x2", "standard:constant_factor=2"),
+        ("harmonic_norm", "harmonic_norm:factor_offset=0.1"),
+        ("harmonic_norm",
+         "harmonic_det:factor_gradient=false,factor_offset=0.1,normalize_factors=true"),
+        ("constant_factors", "harmonic_det:constant_factor=2,harmonic=false"),
+    ],
+)  # fmt: skip
+def test_one_loss_under_two_names_is_named(pair):
+    with pytest.raises(UserError, match=f"losses: {pair[0]} and {pair[1]} are the same loss"):
+        require_distinct(["standard", *pair])
+
+
+def test_all_named_losses_are_distinct():
+    require_distinct([*LOSSES, "harmonic_norm:factor_offset=0.3", "constant_factors:alpha=1"])
 
 
 def test_what_can_be_set_has_the_value_of_the_name():

@@ -180,7 +180,9 @@ class Compare(Settings):
     """
 
     losses: str = "standard,harmonic_det"
-    """Losses, separated by commas; the last is compared with each of the others."""
+    """Losses, separated by commas; the last is compared with each of the others: standard,
+    standard_x2, constant_factors, harmonic, harmonic_det, harmonic_norm (train --help says what
+    each is). Settings follow a colon: harmonic_det:alpha=1,margin=0.1"""
     seeds: str = "1,2,3"
     """Seeds, separated by commas: one run of each loss for each."""
     jobs: int = 1

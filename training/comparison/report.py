@@ -187,7 +187,7 @@ def difference_rows(comparison: Comparison, numbers, difference):
 def sections(comparison: Comparison):
     """Title, head and rows of each table."""
     n, last, numbers = len(comparison.seeds), comparison.losses[-1], comparison.numbers
-    title = f"Mean ± standard deviation over {n} seeds"
+    title = f"Mean ± standard deviation over {_counted(n, 'seed')}"
     yield title, ["loss", *numbers], summary_rows(comparison)
     if len(comparison.losses) == 1:
         return
@@ -239,12 +239,17 @@ def processor_hours(folders):
     return float(sum(spent)) / 3600
 
 
-def describe(recipes, command) -> str:
-    """How a comparison was made: the command, the settings, the machine."""
+def describe(recipes, command, hours) -> str:
+    """How a comparison was made: the command, the settings, the machine, the hours if known."""
     recipe = recipes[0]
-    settings = f"{recipe.model} on {recipe.data}, {recipe.epochs} epochs"
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}."
+    settings = f"{recipe.model} on {recipe.data}, {_counted(recipe.epochs, 'epoch')}"
+    machine = f"{platform.machine()}, {_counted(os.cpu_count(), 'core')}"
+    spent = "" if hours is None else f"; {hours:.2f} hours of processor time in the epochs"
+    return f"    {command}\n\n{settings}; the model after the last epoch; {machine}{spent}."
+
+
+def _counted(count, thing):
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def _line(cells):

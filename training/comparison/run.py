@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.status import Status
@@ -27,6 +27,7 @@ from harmonic_tf.training.errors import UserError
 from harmonic_tf.training.eval_splits import split_folder, split_names
 from harmonic_tf.training.files import write_bytes, write_json
 from harmonic_tf.training.locking import claimed
+from harmonic_tf.training.losses import require_distinct
 from harmonic_tf.training.progress import duration
 from harmonic_tf.training.recipe import (
     Recipe,
@@ -46,7 +47,8 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
     What counts is the model after the last epoch, not the best on the way: choosing by the AP that
     is then reported would flatter the noisier loss. Finished runs in `output` are taken as they
     are, and stopped ones go on, so that a comparison can be stopped with Ctrl-C and repeated.
-    Writes `compare.json`, `compare.md` and `compare.png`.
+    Writes `compare.json`, `compare.md` and `compare.png`, and names runs in `output` that are not
+    among those asked for.
 
     Args:
         recipes: sequence of Recipe. One for each loss and seed, all else equal; the last loss is
@@ -59,40 +61,43 @@ def compare(recipes, output, jobs=1, command="") -> Comparison:
         Comparison.
 
     Raises:
-        UserError: If `output` holds a run of another recipe, another comparison is at work in it,
-            or a run fails.
+        UserError: If two losses are one under two names, `output` holds a run of another recipe,
+            or one of other settings, another comparison is at work in it, or a run fails.
     """
     output = Path(output)
     with claimed(output):
         runs = {run_folder(output, recipe): resolve(recipe) for recipe in recipes}
+        require_distinct(list(dict.fromkeys(recipe.loss for recipe in runs.values())))
         if line := weights_line(recipes[0]):
             line_console().print(line)
         return _compare(runs, output, jobs, command)
 
 
 def _compare(runs, output, jobs, command):
-    for folder, recipe in runs.items():
-        check_reusable(folder, recipe)
+    others = check_reusable(runs, output)
     waiting = {f: recipe for f, recipe in runs.items() if not (f / "metrics.json").exists()}
     console = line_console()
     console.print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished already")
+    if others:
+        console.print(f"also in {output}, and not asked for: {', '.join(others)}")
     run_all(waiting, jobs, console)
     comparison = collect(runs)
     further = {
         split: collect({split_folder(folder, split): recipe for folder, recipe in runs.items()})
         for split in split_names(next(iter(runs.values())).eval_split)[1:]
     }
+    hours = processor_hours(runs)
     content = {
         "command": command,
         "made_with": environments(runs),
-        "processor_hours": processor_hours(runs),
+        "processor_hours": hours,
         **as_json(comparison),
     }
     if further:
         content["splits"] = {split: as_json(found) for split, found in further.items()}
     write_json(output / "compare.json", content)
     made_with = [f"Made with {line}." for line in environments(runs)]
-    report = [describe(list(runs.values()), command), *made_with, markdown(comparison)]
+    report = [describe(list(runs.values()), command, hours), *made_with, markdown(comparison)]
     report += [f"## On {split}\n\n{markdown(found)}" for split, found in further.items()]
     write_bytes(output / "compare.md", "\n\n".join(report).encode())
     save_figure(precision_by_threshold(comparison), output / "compare.png")
@@ -110,17 +115,35 @@ def run_folder(output: Path, recipe: Recipe) -> Path:
     return output / recipe.variant
 
 
-def check_reusable(folder: Path, recipe: Recipe):
-    """Raises `UserError` if `folder` holds a run of another recipe."""
-    if not (folder / "recipe.yaml").exists():
-        return
-    there, wanted = asdict(resolve(read_recipe(folder / "recipe.yaml"))), asdict(recipe)
-    for key, value in wanted.items():
-        if there[key] != value:
-            raise UserError(
-                f"{folder} was made with {key} {there[key]}; asked for is {value}. "
-                "Choose another --output, or remove that folder."
-            )
+def check_reusable(runs, output: Path) -> list:
+    """Sees that all runs in the folder of a comparison belong to it.
+
+    Args:
+        runs: dict. Folder -> Recipe, resolved: the runs that are asked for.
+        output: Path. The folder.
+
+    Returns:
+        list of str. Names of runs there that are not asked for: of other losses or seeds.
+
+    Raises:
+        UserError: If one was made with other settings; names both.
+    """
+    others, any_recipe = [], next(iter(runs.values()))
+    for file in sorted(output.glob("*/recipe.yaml")):
+        folder, there = file.parent, resolve(read_recipe(file))
+        if folder.name != there.variant:
+            continue  # no run of a comparison
+        wanted = runs.get(folder)
+        if wanted is None:
+            wanted = replace(any_recipe, loss=there.loss, seed=there.seed)
+            others.append(folder.name)
+        for key, value in asdict(wanted).items():
+            if getattr(there, key) != value:
+                raise UserError(
+                    f"{folder} was made with {key} {getattr(there, key)}; asked for is {value}. "
+                    "Choose another --output, or remove that folder."
+                )
+    return others
 
 
 def run_all(runs, jobs, console):
@@ -161,6 +184,9 @@ def run_all(runs, jobs, console):
                 left = outlook.left(running) if ended < len(runs) else None
                 took = duration(outlook.seconds(folder))
                 console.print(f"{line}  {took}" + (f", {duration(left)} left" if left else ""))
+    except KeyboardInterrupt:
+        console.print("stopping after the step at hand; the same command goes on from there")
+        raise
     finally:
         status.stop()
         for process in running.values():

@@ -130,15 +130,45 @@ def test_one_comparison_at_a_time_in_a_folder(trained, tmp_path):
 
 def test_a_folder_of_another_recipe_is_refused(trained, tmp_path):
     compare(RECIPES, tmp_path)
-    with pytest.raises(UserError, match="standard-seed1 was made with epochs 3; asked for is 4"):
+    with pytest.raises(UserError, match="det-seed1 was made with epochs 3; asked for is 4"):
         compare([replace(recipe, epochs=4) for recipe in RECIPES], tmp_path)
 
 
-def test_more_seeds_can_be_added(trained, tmp_path):
+def test_a_folder_of_another_comparison_is_refused_and_its_report_stays(trained, tmp_path):
+    compare(RECIPES, tmp_path)
+    report = (tmp_path / "compare.json").read_bytes()
+    trained.clear()
+    for other in ({"loss": "constant_factors"}, {"seed": 4}):
+        with pytest.raises(UserError, match="det-seed1 was made with epochs 3; asked for is 2"):
+            compare([replace(RECIPES[0], epochs=2, **other)], tmp_path)
+    assert not trained and (tmp_path / "compare.json").read_bytes() == report
+
+
+def test_more_seeds_and_losses_can_be_added(trained, tmp_path):
     compare(RECIPES[:2], tmp_path)
     trained.clear()
     compare(RECIPES[:3], tmp_path)
     assert [name for name, _ in trained] == ["standard-seed3"]
+    trained.clear()
+    compare(RECIPES, tmp_path)
+    assert [name for name, _ in trained] == [f"harmonic_det-seed{seed}" for seed in (1, 2, 3)]
+
+
+def test_runs_that_are_not_asked_for_are_named(trained, tmp_path, capsys):
+    compare([RECIPES[0], RECIPES[3]], tmp_path)
+    foreign = tmp_path / "shapes-ssd_tiny-standard-seed1"
+    foreign.mkdir()
+    compare_module.write_recipe(Recipe(epochs=9), foreign / "recipe.yaml")
+    capsys.readouterr()
+    assert compare(RECIPES[:1], tmp_path).losses == ("standard",)
+    assert "not asked for: harmonic_det-seed1\n" in capsys.readouterr().out
+
+
+def test_one_loss_under_two_names_is_refused(trained, tmp_path):
+    recipes = [Recipe(loss=loss) for loss in ("standard_x2", "standard:constant_factor=2")]
+    with pytest.raises(UserError, match="standard_x2 and standard:constant_factor=2 are the same"):
+        compare(recipes, tmp_path)
+    assert not trained
 
 
 def test_a_process_gets_its_recipe_and_its_share_of_the_cores(monkeypatch, tmp_path):
