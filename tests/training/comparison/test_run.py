@@ -15,6 +15,7 @@ from harmonic_tf.training.comparison.report import (
     NUMBERS,
     Comparison,
     as_json,
+    describe,
     difference_rows,
     markdown,
     processor_hours,
@@ -352,6 +353,13 @@ def test_hours_are_those_of_all_runs(tmp_path):
     assert processor_hours(folders) == 4.0
     (folders[1] / "history.csv").unlink()
     assert processor_hours(folders) is None
+
+
+def test_the_head_of_a_report_says_its_epochs_and_hours():
+    head = describe([Recipe(epochs=1)], "harmonic-tf compare", hours=1.234)
+    assert head.startswith("    harmonic-tf compare\n\nssd_tiny on shapes, 1 epoch; the model")
+    assert head.endswith("; 1.23 hours of processor time in the epochs.")
+    assert "hours" not in describe([Recipe(epochs=3)], "", hours=None)
 
 
 def test_one_loss_or_one_seed_is_no_error():
